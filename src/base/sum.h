@@ -1,0 +1,11 @@
+/* Checksums: XXH3, 64 bits, seed 0, over bytes as they lie (format-stable; source: xxHash's
+ * specification). For detecting damage, not against forgery. */
+#ifndef SQYFS_BASE_SUM_H
+#define SQYFS_BASE_SUM_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+uint64_t sum64(const void *data, size_t len);
+
+#endif

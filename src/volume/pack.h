@@ -1,0 +1,51 @@
+/* A plain file to a blob in canonical form, and a blob back to the plain file, without a mount.
+ *
+ * Used by sqyctl encode and decode, by compaction and by conversion of plain files. */
+#ifndef SQYFS_VOLUME_PACK_H
+#define SQYFS_VOLUME_PACK_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <time.h>
+
+#include "base/io.h"
+#include "codec/sqy.h"
+#include "image/layout.h"
+#include "store/blob.h"
+
+/* Where the plain bytes come from. read() fills exactly len bytes or returns a negative errno; it is
+ * called from several threads. */
+struct pack_source {
+    int (*read)(void *ctx, void *buf, size_t len, uint64_t off);
+    void *ctx;
+    uint64_t size;
+    struct timespec mtime;
+    const char *name; /* for raw policies */
+};
+
+struct pack_options {
+    const struct sqy_pipeline *pipeline;
+    uint32_t chunk;               /* target bytes; 0: default */
+    unsigned threads;             /* 0: one a core */
+    const struct raw_policy *raw; /* or NULL */
+    unsigned n_raw;
+    void (*progress)(void *ctx, uint64_t done, uint64_t total); /* or NULL; from the calling thread */
+    void *progress_ctx;
+};
+
+/* Writes a complete blob into the empty file `fd` (borrowed, read-write): in order, upstream form where
+ * pipeline and stack allow it, fdatasync done. 0 or a negative errno. */
+int pack_encode(const struct pack_source *source, const struct pack_options *options, int fd);
+
+/* Reads plain bytes out of an open blob, decoding. `ctx` belongs to the calling thread. */
+int pack_read(struct blob *blob, struct sqy_ctx *ctx, void *buf, size_t len, uint64_t off);
+
+/* Decodes one chunk into out[0 .. sqy_box_bytes(&chunk->box)), as the plain file has its bytes, and
+ * verifies both checksums. -EBADMSG for damage. */
+int pack_read_chunk(struct blob *blob, struct sqy_ctx *ctx, const struct blob_chunk *chunk, void *out);
+
+/* JSON text for blob_state.meta from a layout; caller frees. And back: fields absent are 0. */
+char *pack_meta_write(const struct layout_info *info);
+int pack_meta_parse(const char *meta, struct layout_info *info);
+
+#endif

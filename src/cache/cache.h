@@ -21,7 +21,8 @@ struct cache_key {
 int cache_create(size_t limit, struct cache **out);
 void cache_destroy(struct cache **cache); /* no entry may be referenced */
 
-/* Fills data[0 .. len). 0 or a negative errno. Runs without any lock of the cache. */
+/* Fills data[0 .. len). 0 or a negative errno. Runs without any lock of the cache; must not ask the
+ * cache for the chunk that it fills. */
 typedef int cache_fill_fn(void *ctx, void *data, size_t len);
 
 /* A READY entry's bytes are cache_data(entry)[0 .. len); the caller gives it back with cache_put().
@@ -41,8 +42,12 @@ void cache_drop(struct cache *cache, struct cache_key key);
 void cache_drop_owner(struct cache *cache, uint64_t owner);
 
 struct cache_stats {
-    uint64_t bytes, entries, hits, misses, waits, evictions;
+    uint64_t bytes; /* memory held, dropped entries that are still referenced included */
+    uint64_t entries, hits, misses, waits, evictions;
 };
 void cache_stats(struct cache *cache, struct cache_stats *out);
+
+/* Asserts that the invariants drawn in cache.c hold. For tests; walks every entry. */
+void cache_check(struct cache *cache);
 
 #endif

@@ -4,14 +4,14 @@
  * A context holds scratch memory and library states; one thread uses it at a time, any number of
  * pipelines may use it in turn.
  *
- * A box is a small volume: `planes` x `rows` x `width` samples, C order, x fastest. Samples in memory
- * are little-endian (callers swap big-endian ones, sqy_swap()). Interleaved samples (RGB) count into
- * `width`, their number is `spp`, the distance at which filters predict.
+ * A box is a small volume: `planes` x `rows` x `width` samples, C order, x fastest. Samples in
+ * memory are little-endian (callers swap big-endian ones, sqy_swap()). Interleaved samples (RGB)
+ * count into `width`, their number is `spp`, the distance at which filters predict.
  *
- * Errors are negative errno values: -EINVAL for what a caller wrote wrongly, -EBADMSG for coded bytes
- * that are damaged or truncated, -ENOSPC where `out` is too small, -ENOMEM, -ENOTSUP for what a
- * pipeline cannot do to such a box. Nothing that sqy_decode() is given makes it read or write out of
- * bounds, and it either fills `out` exactly or fails.
+ * Errors are negative errno values: -EINVAL for what a caller wrote wrongly, -EBADMSG for coded
+ * bytes that are damaged or truncated, -ENOSPC where `out` is too small, -ENOMEM, -ENOTSUP for what
+ * a pipeline cannot do to such a box. Nothing that sqy_decode() is given makes it read or write out
+ * of bounds, and it either fills `out` exactly or fails.
  *
  * Source of the format: sqeazy 0.7.2; see codec/FORMAT.md. */
 #ifndef SQY_H
@@ -34,19 +34,19 @@ extern "C" {
 
 /* ---- voxels ---- */
 
-enum sqy_type { /* values are stored in blobs: never renumber */
-    SQY_BYTES = 0, /* no samples: opaque bytes, 1 each */
-    SQY_UINT8 = 1,
-    SQY_INT8 = 2,
-    SQY_UINT16 = 3,
-    SQY_INT16 = 4,
-    SQY_UINT32 = 5,
-    SQY_INT32 = 6,
-    SQY_UINT64 = 7,
-    SQY_INT64 = 8,
-    SQY_FLOAT16 = 9,
-    SQY_FLOAT32 = 10,
-    SQY_FLOAT64 = 11,
+enum sqy_type {                /* values are stored in blobs: never renumber */
+                SQY_BYTES = 0, /* no samples: opaque bytes, 1 each */
+                SQY_UINT8 = 1,
+                SQY_INT8 = 2,
+                SQY_UINT16 = 3,
+                SQY_INT16 = 4,
+                SQY_UINT32 = 5,
+                SQY_INT32 = 6,
+                SQY_UINT64 = 7,
+                SQY_INT64 = 8,
+                SQY_FLOAT16 = 9,
+                SQY_FLOAT32 = 10,
+                SQY_FLOAT64 = 11,
 };
 
 struct sqy_box {
@@ -70,8 +70,8 @@ SQY_API void sqy_swap(void *dst, const void *src, size_t len, size_t size);
 
 struct sqy_pipeline;
 
-struct sqy_error { /* filled when a text is wrong */
-    size_t position; /* byte of the text */
+struct sqy_error {     /* filled when a text is wrong */
+    size_t position;   /* byte of the text */
     char message[160]; /* what was expected there; one line, no position, no full stop */
 };
 
@@ -107,20 +107,20 @@ SQY_API void sqy_ctx_free(struct sqy_ctx **ctx);
 SQY_API size_t sqy_encode_bound(const struct sqy_pipeline *pipeline, const struct sqy_box *box);
 
 /* Encodes in[0 .. sqy_box_bytes(box)) into out; returns the coded bytes (> 0) or a negative errno.
- * A pipeline that cannot take the type (a filter for 8 and 16 bits on floats) shuffles what it can and
- * keeps the sink: any box of any type is accepted by every lossless pipeline. */
+ * A pipeline that cannot take the type (a filter for 8 and 16 bits on floats) shuffles what it can
+ * and keeps the sink: any box of any type is accepted by every lossless pipeline. */
 SQY_API ssize_t sqy_encode(struct sqy_ctx *ctx, const struct sqy_pipeline *pipeline,
                            const struct sqy_box *box, const void *in, void *out, size_t out_cap);
 
-/* The same, cut where sqeazy's own order of bytes needs it. A volume cut at multiples of the grain and
- * encoded box by box is a sqeazy payload when part 0 of every box is laid down first, in order, then
- * part 1 of every box, and so on. bitswap1->lz4 gives one part for each bit plane and a last one for
- * the voxels that fill no plane (length 0 where there are none); all others give one part.
+/* The same, cut where sqeazy's own order of bytes needs it. A volume cut at multiples of the grain
+ * and encoded box by box is a sqeazy payload when part 0 of every box is laid down first, in order,
+ * then part 1 of every box, and so on. bitswap1->lz4 gives one part for each bit plane and a last
+ * one for the voxels that fill no plane (length 0 where there are none); all others give one part.
  * Concatenated, the parts of one box are what sqy_decode() takes. Box type 8 or 16 bit. */
 #define SQY_MAX_PARTS 17
 SQY_API ssize_t sqy_encode_parts(struct sqy_ctx *ctx, const struct sqy_pipeline *pipeline,
-                                 const struct sqy_box *box, const void *in, void *out, size_t out_cap,
-                                 size_t part_len[SQY_MAX_PARTS], unsigned *n_parts);
+                                 const struct sqy_box *box, const void *in, void *out,
+                                 size_t out_cap, size_t part_len[SQY_MAX_PARTS], unsigned *n_parts);
 
 /* Decodes exactly sqy_box_bytes(box) bytes into `out`, or fails. */
 SQY_API int sqy_decode(struct sqy_ctx *ctx, const struct sqy_pipeline *pipeline,
@@ -129,34 +129,35 @@ SQY_API int sqy_decode(struct sqy_ctx *ctx, const struct sqy_pipeline *pipeline,
 /* ---- sqeazy's file header ---- */
 
 #define SQY_HEADER_MAX (16u << 20) /* larger ones are refused; reorder maps live in the header */
-#define SQY_MAX_RANK 8
+#define SQY_MAX_RANK   8
 
 struct sqy_header {
-    char *pipename;          /* owned; NUL-terminated */
+    char *pipename; /* owned; NUL-terminated */
     enum sqy_type type;
     unsigned rank;
     uint64_t shape[SQY_MAX_RANK]; /* z first, x last */
-    uint64_t encoded_bytes;  /* a hint only; 0 where absent */
-    char *ours;              /* the JSON text of the value of key "sqyfs", owned; NULL where absent */
-    char *version;           /* sqy.version, owned; NULL where absent */
-    size_t header_bytes;     /* up to and including the delimiter: where the payload starts */
+    uint64_t encoded_bytes;       /* a hint only; 0 where absent */
+    char *ours;          /* the JSON text of the value of key "sqyfs", owned; NULL where absent */
+    char *version;       /* sqy.version, owned; NULL where absent */
+    size_t header_bytes; /* up to and including the delimiter: where the payload starts */
 };
 
-/* Parses the front of a blob, from its first `len` bytes. -EAGAIN where the header does not end within
- * them (give more, up to SQY_HEADER_MAX), -EBADMSG where it is none. Caller frees. */
+/* Parses the front of a blob, from its first `len` bytes. -EAGAIN where the header does not end
+ * within them (give more, up to SQY_HEADER_MAX), -EBADMSG where it is none. Caller frees. */
 SQY_API int sqy_header_parse(const void *data, size_t len, struct sqy_header *out);
 SQY_API void sqy_header_free(struct sqy_header *header); /* leaves it zeroed */
 
-/* Writes the header as sqeazy spells it (strings, duplicate "dim" keys, "/" escaped), key "sqyfs" last
- * with the JSON text `ours` where not NULL, blanks added before the delimiter so that it is exactly
- * `pad_to` bytes long where pad_to > 0 (-ENOSPC where it does not fit), else a multiple of the sample
- * size. Returns its length; `out` may be NULL to ask for that. */
-SQY_API ssize_t sqy_header_write(const struct sqy_header *header, size_t pad_to, void *out, size_t cap);
+/* Writes the header as sqeazy spells it (strings, duplicate "dim" keys, "/" escaped), key "sqyfs"
+ * last with the JSON text `ours` where not NULL, blanks added before the delimiter so that it is
+ * exactly `pad_to` bytes long where pad_to > 0 (-ENOSPC where it does not fit), else a multiple of
+ * the sample size. Returns its length; `out` may be NULL to ask for that. */
+SQY_API ssize_t sqy_header_write(const struct sqy_header *header, size_t pad_to, void *out,
+                                 size_t cap);
 
 /* Decodes the payload of a whole sqeazy blob (no key of ours), any version from 0.4.2 on, into
  * out[0 .. product(shape) * sample size). The pipelines known to sqy_pipeline_parse(). */
-SQY_API int sqy_decode_volume(struct sqy_ctx *ctx, const struct sqy_header *header, const void *payload,
-                              size_t payload_len, void *out, size_t out_len);
+SQY_API int sqy_decode_volume(struct sqy_ctx *ctx, const struct sqy_header *header,
+                              const void *payload, size_t payload_len, void *out, size_t out_len);
 
 #ifdef __cplusplus
 }

@@ -1,9 +1,13 @@
 /* The sqlite index: what `sqyctl ls` shows and what a mount knows of blobs that it has not opened.
  * Derived from the store, disposable: deleting it costs a refill, never data.
  *
- * A row counts only while the backing file's (inode, size, mtime, ctime) are those it was made from.
- * Thread safe: one connection, one lock, never call it with another lock held. The only file that
- * includes sqlite3.h is index.c. */
+ * A row counts only while the backing file's (inode, size, mtime, ctime) are those it was made
+ * from, and only while it has its own checksum: a damaged row is no row. Paths are bytes, of any
+ * encoding, and order as bytes.
+ *
+ * Thread safe: one connection, one lock, never call it with another lock held. Callbacks run
+ * without the lock and may call in here. A database found damaged later is replaced by an empty
+ * one, with a line in the log. The only file that includes sqlite3.h is index.c. */
 #ifndef SQYFS_STORE_INDEX_H
 #define SQYFS_STORE_INDEX_H
 
@@ -15,7 +19,7 @@
 struct index;
 
 struct index_row {
-    const char *path;          /* visible, relative to the root, no leading slash */
+    const char *path; /* visible, relative to the root, no leading slash */
     /* the backing file as it was when the row was made */
     uint64_t ino;
     uint64_t stored_bytes;
@@ -23,32 +27,40 @@ struct index_row {
     /* the stack */
     uint64_t plain_bytes;
     struct timespec mtime;
-    const char *pipeline;      /* short spelling */
-    const char *type;          /* "uint16"; "" where the stack is no volume */
+    const char *pipeline; /* short spelling */
+    const char *type;     /* "uint16"; "" where the stack is no volume */
     uint64_t depth, height, width;
     uint32_t spp, channels, slices, frames;
     double voxel_x, voxel_y, voxel_z; /* micrometres; 0 unknown */
-    uint64_t digest;           /* blob_stats.digest, shown in hex */
-    const char *state;         /* "stored" or "damaged" */
+    uint64_t digest;                  /* blob_stats.digest, shown in hex */
+    const char *state;                /* "stored" or "damaged" */
 };
 
 /* Opens or makes the database file (directories exist). A file that is no database, or of another
- * schema, is replaced. `path` NULL: in memory. 0 or a negative errno. */
+ * schema, is replaced. `path` NULL: in memory; "": in a temporary file of its own, gone with it. 0
+ * or a negative errno (-ENAMETOOLONG above 500 bytes, which is sqlite's limit). */
 int index_open(const char *path, struct index **out);
+/* Opens for reading what is there, and never replaces or makes anything. -ENOENT, or -EBADMSG where
+ * it cannot be used. */
+int index_open_reader(const char *path, struct index **out);
 void index_close(struct index **index);
 
 int index_put(struct index *index, const struct index_row *row);
-/* Forgets a path, and everything below it. */
+/* Makes the rows of `index` those of `from`, at once for every reader. */
+int index_replace_all(struct index *index, struct index *from);
+/* Forgets a path, and everything below it ("" is the root). */
 int index_remove(struct index *index, const char *path);
 /* Renames a path and everything below it; rows at the new name go. */
 int index_rename(struct index *index, const char *from, const char *to);
 
-typedef int index_row_fn(void *ctx, const struct index_row *row); /* row valid during the call; != 0 stops */
+typedef int index_row_fn(void *ctx,
+                         const struct index_row *row); /* row valid during the call; != 0 stops */
 /* The row of a path: calls fn once, or returns -ENOENT. */
 int index_get(struct index *index, const char *path, index_row_fn *fn, void *ctx);
 /* The row made from this very state of the backing file, by inode. -ENOENT where there is none. */
 int index_get_by_stat(struct index *index, const struct stat *backing, index_row_fn *fn, void *ctx);
-/* All rows by path. Returns what fn returned, or an error. */
+/* All rows by path. Returns what fn returned, or an error. Rows put or removed meanwhile may or may
+ * not be met. */
 int index_each(struct index *index, index_row_fn *fn, void *ctx);
 
 bool index_row_is_current(const struct index_row *row, const struct stat *backing);

@@ -13,8 +13,8 @@
 #include "image/layout.h"
 #include "store/blob.h"
 
-/* Where the plain bytes come from. read() fills exactly len bytes or returns a negative errno; it is
- * called from several threads. */
+/* Where the plain bytes come from. read() fills exactly len bytes or returns a negative errno; it
+ * is called from several threads. */
 struct pack_source {
     int (*read)(void *ctx, void *buf, size_t len, uint64_t off);
     void *ctx;
@@ -29,20 +29,25 @@ struct pack_options {
     unsigned threads;             /* 0: one a core */
     const struct raw_policy *raw; /* or NULL */
     unsigned n_raw;
-    void (*progress)(void *ctx, uint64_t done, uint64_t total); /* or NULL; from the calling thread */
+    void (*progress)(void *ctx, uint64_t done,
+                     uint64_t total); /* or NULL; from the calling thread */
     void *progress_ctx;
 };
 
-/* Writes a complete blob into the empty file `fd` (borrowed, read-write): in order, upstream form where
- * pipeline and stack allow it, fdatasync done. 0 or a negative errno. */
+/* Writes a complete blob into the empty file `fd` (borrowed, read-write): in order, upstream form
+ * where pipeline and stack allow it, fdatasync done. 0 or a negative errno. */
 int pack_encode(const struct pack_source *source, const struct pack_options *options, int fd);
 
-/* Reads plain bytes out of an open blob, decoding. `ctx` belongs to the calling thread. */
-int pack_read(struct blob *blob, struct sqy_ctx *ctx, void *buf, size_t len, uint64_t off);
-
-/* Decodes one chunk into out[0 .. sqy_box_bytes(&chunk->box)), as the plain file has its bytes, and
- * verifies both checksums. -EBADMSG for damage. */
-int pack_read_chunk(struct blob *blob, struct sqy_ctx *ctx, const struct blob_chunk *chunk, void *out);
+/* Reads plain bytes out of an open blob, decoding; remembers the last few chunks it decoded, so
+ * that reading on is cheap however many extents share a chunk. One thread at a time. `blob` is
+ * borrowed. */
+struct pack_reader;
+int pack_reader_create(struct blob *blob, struct pack_reader **out);
+void pack_reader_destroy(struct pack_reader **reader);
+/* Exactly len bytes; holes are zeros, and so is what lies past the size. -EBADMSG for damage:
+ * *off_bad (or NULL) is then the first plain byte that could not be read. */
+int pack_reader_read(struct pack_reader *reader, void *buf, size_t len, uint64_t off,
+                     uint64_t *off_bad);
 
 /* JSON text for blob_state.meta from a layout; caller frees. And back: fields absent are 0. */
 char *pack_meta_write(const struct layout_info *info);

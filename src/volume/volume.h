@@ -1,9 +1,9 @@
-/* One mount's worth of sqyfs without FUSE: a store, its pools of threads, spool, cache and index, and
- * the regular files in it ("stacks", whatever they turn out to hold). Testable without a mount.
+/* One mount's worth of sqyfs without FUSE: a store, its pools of threads, spool, cache and index,
+ * and the regular files in it ("stacks", whatever they turn out to hold). Testable without a mount.
  *
- * Everything here is thread safe. Lock order, outermost first: volume's table of stacks, a stack, then
- * the leaves (blob, spool, cache, tree, index, queue). No lock is held over I/O, encode, decode or
- * sqlite. */
+ * Everything here is thread safe. Lock order, outermost first: volume's table of stacks, a stack,
+ * then the leaves (blob, spool, cache, tree, index, queue). No lock is held over I/O, encode,
+ * decode or sqlite. */
 #ifndef SQYFS_VOLUME_VOLUME_H
 #define SQYFS_VOLUME_VOLUME_H
 
@@ -20,9 +20,9 @@ struct volume;
 struct stack;
 
 #define VOLUME_DEFAULT_PIPELINE "bitshuffle->zstd"
-#define VOLUME_DEFAULT_CHUNK (1u << 20)
-#define VOLUME_DEFAULT_CACHE (256ull << 20)
-#define VOLUME_DEFAULT_SPOOL (1ull << 30)
+#define VOLUME_DEFAULT_CHUNK    (1u << 20)
+#define VOLUME_DEFAULT_CACHE    (256ull << 20)
+#define VOLUME_DEFAULT_SPOOL    (1ull << 30)
 
 struct volume_config {
     const char *store;    /* directory */
@@ -36,9 +36,9 @@ struct volume_config {
     unsigned n_raw;
 };
 
-/* On failure `why` says in one line what to do about it. A new store is made when the directory is empty;
- * a directory with files and no .sqyfs in it is refused unless it is a store's copy (has a blob of
- * ours, or nothing but what a store may hold is asked for read-only). */
+/* On failure `why` says in one line what to do about it. A new store is made when the directory is
+ * empty; a directory with files and no .sqyfs in it is refused unless it is a store's copy (has a
+ * blob of ours, or nothing but what a store may hold is asked for read-only). */
 int volume_open(const struct volume_config *config, char *why, size_t why_len, struct volume **out);
 
 /* Drains, then ends all threads. Every stack must have been put. Returns the first error met in
@@ -57,9 +57,9 @@ int volume_statfs(struct volume *volume, struct statvfs *out);
 /* Counters and gauges as JSON text; caller frees. NULL: out of memory. */
 char *volume_stats_json(struct volume *volume);
 
-/* A directory's pipeline policy; `dir` is a visible path ("" the root). Get: what is set on this very
- * directory, -ENODATA where nothing is; caller frees *text. Set: -EINVAL for a pipeline that does not
- * parse; NULL removes. [waits] */
+/* A directory's pipeline policy; `dir` is a visible path ("" the root). Get: what is set on this
+ * very directory, -ENODATA where nothing is; caller frees *text. Set: -EINVAL for a pipeline that
+ * does not parse; NULL removes. [waits] */
 int volume_policy_get(struct volume *volume, const char *dir, char **text);
 int volume_policy_set(struct volume *volume, const char *dir, const char *text);
 
@@ -69,9 +69,11 @@ void volume_note_unlink(struct volume *volume, const char *path);
 
 /* ---- regular files ---- */
 
-/* The stack of the regular file behind `fd` (O_PATH); `blob` as tree_lookup() found it. One stack an
- * inode: a second get returns the same with another reference. Takes ownership of `fd` on success.
- * Cheap: opens nothing. */
+/* The stack of the regular file behind `fd` (O_PATH); `blob` as tree_lookup() found it. One stack
+ * an inode: a second get returns the same with another reference. Takes ownership of `fd` on
+ * success. Cheap: opens nothing. The backing inode behind a stack may change (compaction): tell
+ * regular files apart by this pointer, not by inode number; stack_fd() keeps its number and always
+ * names the present inode. */
 int stack_get(struct volume *volume, int fd, bool blob, struct stack **out);
 /* The reference goes, the stack stays until what it holds is stored. */
 void stack_put(struct stack **stack);
@@ -79,14 +81,14 @@ void stack_put(struct stack **stack);
 int stack_fd(const struct stack *stack); /* O_PATH of the backing file */
 bool stack_is_blob(struct stack *stack);
 
-/* A handle is opened and closed. For writing the backing file is opened read-write, or `rw_fd` (>= 0) is
- * taken, as from tree_create_file(). When the last writer has gone the stack is settled in the
- * background: remaining bytes encoded, provisional chunks cut again, checkpointed. [waits] */
+/* A handle is opened and closed. For writing the backing file is opened read-write, or `rw_fd` (>=
+ * 0) is taken, as from tree_create_file(). When the last writer has gone the stack is settled in
+ * the background: remaining bytes encoded, provisional chunks cut again, checkpointed. [waits] */
 int stack_open(struct stack *stack, bool write, int rw_fd);
 void stack_release(struct stack *stack, bool write);
 
-/* Bytes read (short only at the end of the file), or a negative errno. -EAGAIN where !wait and it would
- * have to read the disk or decode. EIO for a damaged chunk, which is logged. */
+/* Bytes read (short only at the end of the file), or a negative errno. -EAGAIN where !wait and it
+ * would have to read the disk or decode. EIO for a damaged chunk, which is logged. */
 ssize_t stack_read(struct stack *stack, void *buf, size_t len, uint64_t off, bool wait);
 
 /* All of it is accepted, or an error: -EAGAIN where !wait and the spool is full, -ENOSPC where the
@@ -95,12 +97,13 @@ int stack_write(struct stack *stack, const void *buf, size_t len, uint64_t off, 
 
 /* [waits] all of these */
 int stack_truncate(struct stack *stack, uint64_t size);
-int stack_fallocate(struct stack *stack, int mode, uint64_t off, uint64_t len); /* as fallocate(2) */
-int64_t stack_seek(struct stack *stack, uint64_t off, int whence);             /* SEEK_DATA, SEEK_HOLE */
+int stack_fallocate(struct stack *stack, int mode, uint64_t off,
+                    uint64_t len);                                 /* as fallocate(2) */
+int64_t stack_seek(struct stack *stack, uint64_t off, int whence); /* SEEK_DATA, SEEK_HOLE */
 int stack_fsync(struct stack *stack);
 
-/* Fixes size, blocks and mtime of a stat of the backing file to what the mount shows. Reads the blob's
- * last checkpoint where index and memory do not know it. */
+/* Fixes size, blocks and mtime of a stat of the backing file to what the mount shows. Reads the
+ * blob's last checkpoint where index and memory do not know it. */
 int stack_getattr(struct stack *stack, struct stat *st);
 /* As utimensat(2): either may be UTIME_OMIT or UTIME_NOW. */
 int stack_utimens(struct stack *stack, const struct timespec times[2]);
@@ -108,11 +111,12 @@ int stack_utimens(struct stack *stack, const struct timespec times[2]);
 /* The file gets a second name, so its spelling can no longer change: decides now what it is. */
 int stack_fix_kind(struct stack *stack);
 
-/* Rewrites a closed blob in canonical form. -EBUSY while it is open for writing or has other links. */
+/* Rewrites a closed blob in canonical form. -EBUSY while it is open for writing or has other links.
+ */
 int stack_compact(struct stack *stack);
 
 struct stack_info {
-    const char *state; /* constant: "spooled" "encoding" "stored" "plain" "damaged" */
+    const char *state;  /* constant: "spooled" "encoding" "stored" "plain" "damaged" */
     char pipeline[256]; /* short spelling; "" for a plain file */
     uint64_t plain_bytes, stored_bytes;
     double ratio; /* plain / stored; 1 for plain files and empty ones */

@@ -1,0 +1,149 @@
+#include "codec/stage.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdint.h>
+
+size_t codec_shape(const struct sqy_box *box, struct shape *out)
+{
+    size_t size = sqy_type_size(box->type), n, bytes;
+    if (!size || !box->planes || !box->rows || !box->width || !box->spp || box->spp > box->width)
+        return 0;
+    if (__builtin_mul_overflow((size_t)box->planes, box->rows, &n) ||
+        __builtin_mul_overflow(n, box->width, &n) || __builtin_mul_overflow(n, size, &bytes) ||
+        bytes > SSIZE_MAX)
+        return 0;
+    *out = (struct shape){.type = box->type,
+                          .size = size,
+                          .n = n,
+                          .planes = box->planes,
+                          .rows = box->rows,
+                          .width = box->width,
+                          .spp = box->spp};
+    return bytes;
+}
+
+size_t sqy_box_bytes(const struct sqy_box *box)
+{
+    struct shape shape;
+    return codec_shape(box, &shape);
+}
+
+size_t sqy_encode_bound(const struct sqy_pipeline *pipeline, const struct sqy_box *box)
+{
+    struct shape shape;
+    struct plan plan;
+    size_t part_len[SQY_MAX_PARTS], total = 0;
+    if (!codec_shape(box, &shape))
+        return 0;
+    plan_make(&plan, pipeline, shape.type);
+    unsigned n = plan_parts(&plan, &shape, part_len);
+    for (unsigned i = 0; i < n; i++) {
+        if (!part_len[i])
+            continue;
+        size_t bound = plan.sink->desc->bound(plan.sink, part_len[i]);
+        if (!bound || __builtin_add_overflow(total, bound, &total) || total > SSIZE_MAX)
+            return 0;
+    }
+    return total;
+}
+
+/* Runs the filters; *out is the filtered bytes, in scratch memory or `in` itself. */
+static int apply_filters(struct sqy_ctx *ctx, const struct plan *plan, const struct shape *shape,
+                         const uint8_t *in, const uint8_t **out)
+{
+    for (unsigned i = 0; i < plan->n_filters; i++) {
+        const struct stage *stage = plan->filters[i];
+        uint8_t *to = ctx_scratch(ctx, i % 2, shape->n * shape->size);
+        if (!to)
+            return -ENOMEM;
+        int r = stage->desc->apply(ctx, stage, shape, in, to);
+        if (r < 0)
+            return r;
+        in = to;
+    }
+    *out = in;
+    return 0;
+}
+
+ssize_t sqy_encode_parts(struct sqy_ctx *ctx, const struct sqy_pipeline *pipeline,
+                         const struct sqy_box *box, const void *in, void *out, size_t out_cap,
+                         size_t part_len[SQY_MAX_PARTS], unsigned *n_parts)
+{
+    struct shape shape;
+    struct plan plan;
+    const uint8_t *from;
+    if (!codec_shape(box, &shape))
+        return -EINVAL;
+    plan_make(&plan, pipeline, shape.type);
+    int r = apply_filters(ctx, &plan, &shape, in, &from);
+    if (r < 0)
+        return r;
+    unsigned n = plan_parts(&plan, &shape, part_len);
+    size_t used = 0;
+    for (unsigned i = 0; i < n; i++) {
+        size_t len = part_len[i];
+        if (!len)
+            continue;
+        ssize_t got = plan.sink->desc->encode(ctx, plan.sink, from, len, (uint8_t *)out + used,
+                                              out_cap - used);
+        if (got < 0)
+            return got;
+        from += len;
+        used += (size_t)got;
+        part_len[i] = (size_t)got;
+    }
+    *n_parts = n;
+    return (ssize_t)used;
+}
+
+ssize_t sqy_encode(struct sqy_ctx *ctx, const struct sqy_pipeline *pipeline,
+                   const struct sqy_box *box, const void *in, void *out, size_t out_cap)
+{
+    size_t part_len[SQY_MAX_PARTS];
+    unsigned n_parts;
+    return sqy_encode_parts(ctx, pipeline, box, in, out, out_cap, part_len, &n_parts);
+}
+
+/* Undoes the filters, the last one first: from `filtered` through scratch memory into `out`. The
+ * last but one lies in scratch `next` if it is not the only one. */
+static int undo_filters(struct sqy_ctx *ctx, const struct plan *plan, const struct shape *shape,
+                        const uint8_t *filtered, unsigned next, uint8_t *out)
+{
+    for (unsigned i = plan->n_filters; i-- > 0; next = !next) {
+        const struct stage *stage = plan->filters[i];
+        uint8_t *to = i ? ctx_scratch(ctx, next, shape->n * shape->size) : out;
+        if (!to)
+            return -ENOMEM;
+        int r = stage->desc->undo(ctx, stage, shape, filtered, to);
+        if (r < 0)
+            return r;
+        filtered = to;
+    }
+    return 0;
+}
+
+int codec_decode(struct sqy_ctx *ctx, const struct sqy_pipeline *pipeline,
+                 const struct shape *shape, const struct stage_coded *in, uint8_t *out)
+{
+    struct plan plan;
+    const size_t len = shape->n * shape->size;
+    plan_make(&plan, pipeline, shape->type);
+    uint8_t *filtered = plan.n_filters ? ctx_scratch(ctx, 0, len) : out;
+    if (!filtered)
+        return -ENOMEM;
+    int r = plan.sink->desc->decode(ctx, plan.sink, in, filtered, len);
+    if (r < 0)
+        return r;
+    return undo_filters(ctx, &plan, shape, filtered, 1, out);
+}
+
+int sqy_decode(struct sqy_ctx *ctx, const struct sqy_pipeline *pipeline, const struct sqy_box *box,
+               const void *in, size_t in_len, void *out)
+{
+    const struct stage_coded coded = {.data = in, .len = in_len};
+    struct shape shape;
+    if (!codec_shape(box, &shape))
+        return -EINVAL;
+    return codec_decode(ctx, pipeline, &shape, &coded, out);
+}

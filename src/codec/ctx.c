@@ -1,0 +1,73 @@
+#include "codec/kernels.h"
+#include "codec/stage.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#define N_SCRATCH 2
+#define SCRATCH_KEEP                                                                               \
+    ((size_t)64 << 20) /* bytes; chunks are about 1 MiB, only whole volumes need more */
+
+struct sqy_ctx {
+    const struct kernels *kernels;
+    struct {
+        uint8_t *data;
+        size_t cap;
+    } scratch[N_SCRATCH];
+    void *state[STAGE_MAX_ROWS]; /* by stage_index() */
+};
+
+int sqy_ctx_create(struct sqy_ctx **out)
+{
+    struct sqy_ctx *ctx = calloc(1, sizeof(*ctx));
+    if (!ctx)
+        return -ENOMEM;
+    ctx->kernels = kernels_best();
+    *out = ctx;
+    return 0;
+}
+
+void sqy_ctx_free(struct sqy_ctx **ctx)
+{
+    if (!*ctx)
+        return;
+    for (unsigned i = 0; i < N_SCRATCH; i++)
+        free((*ctx)->scratch[i].data);
+    for (unsigned i = 0; stage_at(i); i++) {
+        if ((*ctx)->state[i])
+            stage_at(i)->free_state((*ctx)->state[i]);
+    }
+    free(*ctx);
+    *ctx = NULL;
+}
+
+const struct kernels *ctx_kernels(const struct sqy_ctx *ctx)
+{
+    return ctx->kernels;
+}
+
+uint8_t *ctx_scratch(struct sqy_ctx *ctx, unsigned which, size_t len)
+{
+    if (len > ctx->scratch[which].cap) {
+        free(ctx->scratch[which].data); /* nobody wants the old bytes: no realloc() */
+        ctx->scratch[which].data = malloc(len);
+        ctx->scratch[which].cap = ctx->scratch[which].data ? len : 0;
+    }
+    return ctx->scratch[which].data;
+}
+
+void ctx_trim(struct sqy_ctx *ctx)
+{
+    for (unsigned i = 0; i < N_SCRATCH; i++) {
+        if (ctx->scratch[i].cap <= SCRATCH_KEEP)
+            continue;
+        free(ctx->scratch[i].data);
+        ctx->scratch[i].data = NULL;
+        ctx->scratch[i].cap = 0;
+    }
+}
+
+void **ctx_state(struct sqy_ctx *ctx, const struct stage_desc *desc)
+{
+    return &ctx->state[stage_index(desc)];
+}

@@ -1,0 +1,63 @@
+#include "codec/stage.h"
+
+#include <string.h>
+
+static const struct stage_desc *const rows[] = {
+    &stage_desc_pass_through, &stage_desc_lz4,        &stage_desc_zstd,
+    &stage_desc_bitswap1,     &stage_desc_bitshuffle, &stage_desc_shuffle,
+};
+
+#define N_ROWS (sizeof(rows) / sizeof(rows[0]))
+
+static const struct stage shuffle = {.desc = &stage_desc_shuffle};
+static const struct stage pass_through = {.desc = &stage_desc_pass_through};
+
+const struct stage_desc *stage_find(const char *name, size_t len)
+{
+    for (unsigned i = 0; i < N_ROWS; i++) {
+        if (strlen(rows[i]->name) == len && !memcmp(rows[i]->name, name, len))
+            return rows[i];
+    }
+    return NULL;
+}
+
+const struct stage_desc *stage_at(unsigned index)
+{
+    return index < N_ROWS ? rows[index] : NULL;
+}
+
+unsigned stage_index(const struct stage_desc *desc)
+{
+    unsigned i = 0;
+    while (i < N_ROWS && rows[i] != desc)
+        i++;
+    return i;
+}
+
+void stage_default(struct stage *stage, const struct stage_desc *desc)
+{
+    *stage = (struct stage){.desc = desc};
+    for (unsigned i = 0; i < STAGE_MAX_ARGS && desc->args[i].name; i++)
+        stage->arg[i] = desc->args[i].def;
+    if (desc->normalise)
+        desc->normalise(stage);
+}
+
+bool stage_only_zeros(const struct stage_coded *in, size_t from)
+{
+    for (size_t i = from; i < in->len; i++) {
+        if (in->data[i])
+            return false;
+    }
+    return in->whole || from == in->len;
+}
+
+const struct stage *stage_shuffle(void)
+{
+    return &shuffle;
+}
+
+const struct stage *stage_pass_through(void)
+{
+    return &pass_through;
+}

@@ -1,0 +1,172 @@
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "ctl/command.h"
+#include "ctl/out.h"
+#include "ctl/progress.h"
+#include "ctl/say.h"
+#include "ctl/source.h"
+#include "ctl/sweep.h"
+
+struct decode {
+    const char *in;
+    struct out out;
+    struct progress progress;
+    uint64_t size;
+    bool salvage;
+    unsigned n_bad;
+};
+
+/* All of it, to where the stream is, or to `off` of a file. */
+static int put(const struct out *out, const void *data, size_t len, uint64_t off)
+{
+    if (out->regular)
+        return io_pwrite_full(&io_system, out->fd, data, len, off);
+    const uint8_t *at = data;
+    while (len > 0) {
+        ssize_t n = write(out->fd, at, len);
+        if (n < 0 && errno != EINTR)
+            return -errno;
+        if (n > 0) {
+            at += n;
+            len -= (size_t)n;
+        }
+    }
+    return 0;
+}
+
+static bool is_zero(const uint8_t *data, size_t len)
+{
+    return data[0] == 0 && memcmp(data, data + 1, len - 1) == 0;
+}
+
+static void tell_damage(struct decode *decode, const struct sweep_piece *piece)
+{
+    char quoted[SAY_PATH_MAX];
+    progress_end(&decode->progress);
+    for (unsigned i = 0; i < piece->n_bad; i++)
+        say_failed("%s: damaged: bytes %llu to %llu of the plain file",
+                   say_quote(decode->in, quoted, sizeof(quoted)),
+                   (unsigned long long)piece->bad[i].off,
+                   (unsigned long long)(piece->bad[i].off + piece->bad[i].len - 1));
+    decode->n_bad += piece->n_bad;
+}
+
+/* Zeros need not be written into a file that has its size: what was sparse stays so. */
+static int put_piece(void *ctx, const struct sweep_piece *piece)
+{
+    struct decode *decode = ctx;
+    if (out_interrupted(&decode->out))
+        return -ECANCELED;
+    if (piece->n_bad > 0) {
+        tell_damage(decode, piece);
+        if (!decode->salvage)
+            return -EBADMSG;
+    }
+    progress_update(&decode->progress, piece->off + piece->len, decode->size);
+    if (decode->out.regular && is_zero(piece->data, piece->len))
+        return 0;
+    return put(&decode->out, piece->data, piece->len, piece->off);
+}
+
+static int decode_ours(struct decode *decode, const struct source *source, struct timespec *mtime)
+{
+    struct blob_state state;
+    blob_state(source->blob, &state);
+    decode->size = state.size;
+    *mtime = state.mtime;
+    if (decode->out.regular && ftruncate(decode->out.fd, (off_t)state.size) < 0)
+        return -errno;
+    return sweep_blob(source->blob, 0, put_piece, decode);
+}
+
+/* A true sqeazy blob: the voxels become a TIFF stack. */
+static int decode_upstream(struct decode *decode, const struct source *source)
+{
+    const struct tiff_plan *tiff = &source->tiff;
+    uint8_t piece[TIFF_PIECE_MAX];
+    void *voxels;
+    uint64_t bytes;
+    int r = source_voxels(source, &voxels, &bytes);
+    if (r < 0)
+        return r;
+    r = put(&decode->out, piece, tiff_header(tiff, piece), 0);
+    if (r == 0)
+        r = put(&decode->out, voxels, bytes, tiff->voxels_off);
+    free(voxels);
+    uint64_t at = tiff->voxels_off + bytes;
+    memset(piece, 0, sizeof(piece));
+    if (r == 0)
+        r = put(&decode->out, piece, (size_t)(tiff->ifds_off - at), at);
+    for (uint64_t z = 0; z < tiff->depth && r == 0; z++)
+        r = put(&decode->out, piece, tiff_ifd(tiff, z, piece),
+                tiff->ifds_off + z * tiff->ifd_bytes);
+    return r;
+}
+
+static int decode_into(struct decode *decode, const struct source *source)
+{
+    struct timespec mtime = source->st.st_mtim;
+    progress_start(&decode->progress, "decoding");
+    int r = source->blob != NULL ? decode_ours(decode, source, &mtime)
+                                 : decode_upstream(decode, source);
+    progress_end(&decode->progress);
+    if (r == 0)
+        r = out_commit(&decode->out, &mtime);
+    else
+        out_close(&decode->out);
+    return r;
+}
+
+static int decode_paths(struct decode *decode, const char *path)
+{
+    char quoted[SAY_PATH_MAX];
+    struct source source;
+    int r = source_open(decode->in, &source);
+    if (r < 0)
+        return say_error("decode", decode->in, r);
+    r = out_open(path, &source.st, &decode->out);
+    if (r < 0) {
+        source_close(&source);
+        return say_error("write", path, r);
+    }
+    if (decode->out.existed && decode->out.old.st_dev == source.st.st_dev &&
+        decode->out.old.st_ino == source.st.st_ino) {
+        out_close(&decode->out);
+        source_close(&source);
+        return say_failed("%s is the file to be decoded: give another name for the result",
+                          say_quote(path, quoted, sizeof(quoted)));
+    }
+    r = decode_into(decode, &source);
+    source_close(&source);
+    if (r < 0)
+        return say_error(r == -EBADMSG || r == -ENOTSUP ? "decode" : "write",
+                         r == -EBADMSG || r == -ENOTSUP ? decode->in : path, r);
+    return decode->n_bad > 0 ? EXIT_FAILED : EXIT_OK;
+}
+
+static int run(const struct command *command, int argc, char **argv)
+{
+    static const struct option longs[] = {{"salvage", no_argument, NULL, 's'}, {NULL, 0, NULL, 0}};
+    struct decode decode = {0};
+    int c, code;
+    while ((c = args_next(command, argc, argv, "", longs, &code)) == 's')
+        decode.salvage = true;
+    if (c == ARGS_EXIT || !args_count(command, argc, 2, 2, &code))
+        return code;
+    decode.in = argv[optind];
+    return decode_paths(&decode, argv[optind + 1]);
+}
+
+const struct command decode_command = {
+    .name = "decode",
+    .arguments = "[--salvage] IN.sqy OUT",
+    .summary = "Restores the exact original file from a blob, without a mount.",
+    .help = "OUT - is standard output. A blob of sqeazy's own becomes a TIFF stack (BigTIFF\n"
+            "above 4 GB). OUT appears when it is complete; a file that was there is replaced.\n\n"
+            "  --salvage             write what can be read of a damaged blob, zeros elsewhere,\n"
+            "                        name the damaged bytes, and exit with 1\n",
+    .run = run,
+};

@@ -1,0 +1,218 @@
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/size.h"
+#include "ctl/command.h"
+#include "ctl/out.h"
+#include "ctl/progress.h"
+#include "ctl/say.h"
+#include "volume/pack.h"
+#include "volume/volume.h"
+
+#define MAX_RAW     64 /* policies on one command line */
+#define CHUNK_MIN   (64u << 10)
+#define CHUNK_MAX   (64u << 20)
+#define THREADS_MAX 1024
+
+struct encode {
+    const char *pipeline_text;
+    struct sqy_pipeline *pipeline;
+    struct raw_policy raw[MAX_RAW];
+    unsigned n_raw, threads;
+    uint32_t chunk;
+    int in_fd;
+    struct stat in_stat;
+    struct out out;
+    struct progress progress;
+};
+
+/* From several threads. */
+static int read_input(void *ctx, void *buf, size_t len, uint64_t off)
+{
+    struct encode *encode = ctx;
+    if (out_interrupted(&encode->out))
+        return -ECANCELED;
+    int r = io_pread_exact(&io_system, encode->in_fd, buf, len, off);
+    return r == -ENODATA ? -ESTALE : r;
+}
+
+static void show_progress(void *ctx, uint64_t done, uint64_t total)
+{
+    progress_update(&((struct encode *)ctx)->progress, done, total);
+}
+
+static bool has_changed(const struct encode *encode)
+{
+    struct stat now;
+    return fstat(encode->in_fd, &now) < 0 || now.st_size != encode->in_stat.st_size ||
+           now.st_mtim.tv_sec != encode->in_stat.st_mtim.tv_sec ||
+           now.st_mtim.tv_nsec != encode->in_stat.st_mtim.tv_nsec;
+}
+
+static int encode_into(struct encode *encode, const char *in)
+{
+    const char *slash = strrchr(in, '/');
+    struct pack_source source = {
+        .read = read_input,
+        .ctx = encode,
+        .size = (uint64_t)encode->in_stat.st_size,
+        .mtime = encode->in_stat.st_mtim,
+        .name = slash != NULL ? slash + 1 : in,
+    };
+    struct pack_options options = {
+        .pipeline = encode->pipeline,
+        .chunk = encode->chunk,
+        .threads = encode->threads,
+        .raw = encode->raw,
+        .n_raw = encode->n_raw,
+        .progress = show_progress,
+        .progress_ctx = encode,
+    };
+    progress_start(&encode->progress, "encoding");
+    int r = pack_encode(&source, &options, encode->out.fd);
+    progress_end(&encode->progress);
+    if (r == 0 && has_changed(encode))
+        r = -ESTALE;
+    return r;
+}
+
+static int encode_open_file(struct encode *encode, const char *in, const char *path)
+{
+    char quoted[SAY_PATH_MAX];
+    if (!S_ISREG(encode->in_stat.st_mode))
+        return say_failed("%s is not a regular file: only those can be encoded",
+                          say_quote(in, quoted, sizeof(quoted)));
+    int r = out_open(path, &encode->in_stat, &encode->out);
+    if (r < 0)
+        return say_error("write", path, r);
+    if (!encode->out.regular) {
+        out_close(&encode->out);
+        return say_failed("%s is no regular file: a blob needs one",
+                          say_quote(path, quoted, sizeof(quoted)));
+    }
+    if (encode->out.existed && encode->out.old.st_dev == encode->in_stat.st_dev &&
+        encode->out.old.st_ino == encode->in_stat.st_ino) {
+        out_close(&encode->out);
+        return say_failed("%s is the file to be encoded: give another name for the result",
+                          say_quote(path, quoted, sizeof(quoted)));
+    }
+    r = encode_into(encode, in);
+    if (r == 0)
+        r = out_commit(&encode->out, &encode->in_stat.st_mtim);
+    else
+        out_close(&encode->out);
+    if (r == -ESTALE)
+        return say_failed("%s was changed while it was read: try again when its writer is done",
+                          say_quote(in, quoted, sizeof(quoted)));
+    return r < 0 ? say_error("write", path, r) : EXIT_OK;
+}
+
+static int encode_paths(struct encode *encode, const char *in, const char *path)
+{
+    encode->in_fd = open(in, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    if (encode->in_fd < 0)
+        return say_error("read", in, -errno);
+    int code = fstat(encode->in_fd, &encode->in_stat) < 0 ? say_error("read", in, -errno)
+                                                          : encode_open_file(encode, in, path);
+    close(encode->in_fd);
+    return code;
+}
+
+/* ---- options ---- */
+
+static int take_number(const struct command *command, struct encode *encode, int c)
+{
+    uint64_t value;
+    uint64_t min = c == 'c' ? CHUNK_MIN : 1, max = c == 'c' ? CHUNK_MAX : THREADS_MAX;
+    if (size_parse(optarg, &value) < 0 || value < min || value > max)
+        return args_wrong(command,
+                          c == 'c' ? "--chunk %s: give a size from 64K to 64M"
+                                   : "--threads %s: give a number from 1 to 1024",
+                          optarg);
+    if (c == 'c')
+        encode->chunk = (uint32_t)value;
+    else
+        encode->threads = (unsigned)value;
+    return EXIT_OK;
+}
+
+static int take_raw(const struct command *command, struct encode *encode)
+{
+    char why[160];
+    if (encode->n_raw == MAX_RAW)
+        return args_wrong(command, "--raw: at most %d of them", MAX_RAW);
+    if (raw_policy_parse(optarg, &encode->raw[encode->n_raw], why, sizeof(why)) < 0)
+        return args_wrong(command, "--raw %s: %s", optarg, why);
+    encode->n_raw++;
+    return EXIT_OK;
+}
+
+static int take_options(const struct command *command, struct encode *encode, int argc, char **argv,
+                        bool *go_on)
+{
+    static const struct option longs[] = {
+        {"pipeline", required_argument, NULL, 'p'},
+        {"raw", required_argument, NULL, 'r'},
+        {"chunk", required_argument, NULL, 'c'},
+        {"threads", required_argument, NULL, 't'},
+        {NULL, 0, NULL, 0},
+    };
+    int c, code = EXIT_OK;
+    *go_on = false;
+    while ((c = args_next(command, argc, argv, "p:", longs, &code)) != ARGS_END) {
+        if (c == ARGS_EXIT)
+            return code;
+        if (c == 'p')
+            encode->pipeline_text = optarg;
+        else
+            code = c == 'r' ? take_raw(command, encode) : take_number(command, encode, c);
+        if (code != EXIT_OK)
+            return code;
+    }
+    *go_on = args_count(command, argc, 2, 2, &code);
+    return code;
+}
+
+static int parse_pipeline(const struct command *command, struct encode *encode)
+{
+    struct sqy_error err;
+    int r = sqy_pipeline_parse(encode->pipeline_text, &encode->pipeline, &err);
+    if (r == -EINVAL)
+        return args_wrong(command, "pipeline %s: at byte %zu: %s", encode->pipeline_text,
+                          err.position, err.message);
+    return r < 0 ? say_failed("out of memory") : EXIT_OK;
+}
+
+static int run(const struct command *command, int argc, char **argv)
+{
+    struct encode encode = {.pipeline_text = VOLUME_DEFAULT_PIPELINE};
+    bool go_on;
+    int code = take_options(command, &encode, argc, argv, &go_on);
+    if (go_on)
+        code = parse_pipeline(command, &encode);
+    if (go_on && code == EXIT_OK)
+        code = strcmp(argv[optind + 1], "-") == 0
+                   ? args_wrong(command, "a blob cannot go to standard output: give a file")
+                   : encode_paths(&encode, argv[optind], argv[optind + 1]);
+    sqy_pipeline_free(&encode.pipeline);
+    for (unsigned i = 0; i < encode.n_raw; i++)
+        raw_policy_clear(&encode.raw[i]);
+    return code;
+}
+
+const struct command encode_command = {
+    .name = "encode",
+    .arguments = "[-p PIPELINE] [--raw POLICY] [--chunk SIZE] [--threads N] IN OUT.sqy",
+    .summary = "Writes a file as a blob, in sqeazy's own form where pipeline and stack allow it.",
+    .help = "Any file can be encoded; TIFF stacks and raw volumes go through the image pipeline.\n"
+            "OUT.sqy appears when it is complete; a file that was there is replaced.\n\n"
+            "  -p, --pipeline TEXT   how to encode voxels (default " VOLUME_DEFAULT_PIPELINE ")\n"
+            "  --raw POLICY          GLOB:WIDTHxHEIGHT[:TYPE[:be]]: a file whose name matches is\n"
+            "                        a raw volume of that shape; may be repeated\n"
+            "  --chunk SIZE          bytes coded in one piece, 64K to 64M (default 1M)\n"
+            "  --threads N           encoders (default: one a core)\n",
+    .run = run,
+};

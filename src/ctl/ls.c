@@ -1,0 +1,117 @@
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/size.h"
+#include "ctl/command.h"
+#include "ctl/json.h"
+#include "ctl/mounted.h"
+#include "ctl/rows.h"
+#include "ctl/say.h"
+#include "ctl/storedir.h"
+#include "volume/scan.h"
+
+static int print_row(void *ctx, const struct index_row *row)
+{
+    struct json *json = ctx;
+    if (ferror(stdout))
+        return -EPIPE;
+    if (json != NULL) {
+        json_map(json);
+        json_text(json, "path", row->path);
+        rows_json(json, row);
+        json_map_end(json);
+        return 0;
+    }
+    char plain[32], stored[32], shape[128];
+    printf("%10s %10s %6.2f  %-8s %-24s %-18s ",
+           size_format(row->plain_bytes, plain, sizeof(plain)),
+           size_format(row->stored_bytes, stored, sizeof(stored)),
+           rows_ratio(row->plain_bytes, row->stored_bytes), row->state,
+           rows_shape(row, shape, sizeof(shape)), row->pipeline[0] != '\0' ? row->pipeline : "-");
+    say_path(stdout, row->path);
+    fputc('\n', stdout);
+    return 0;
+}
+
+/* The index where there is one that can be read, else the blobs themselves. */
+static int list(const char *store, bool scan, struct json *json)
+{
+    char *path;
+    struct index *index = NULL;
+    int r = -ENOENT;
+    if (!scan) {
+        if (asprintf(&path, "%s/" STOREDIR_INDEX, store) < 0)
+            return -ENOMEM;
+        r = index_open_reader(path, &index);
+        free(path);
+    }
+    if (r == 0) {
+        r = index_each(index, print_row, json);
+        index_close(&index);
+        return r;
+    }
+    int fd = open(store, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return -errno;
+    r = scan_store(fd, print_row, json);
+    close(fd);
+    return r;
+}
+
+static int list_store(const char *store, bool scan, bool as_json)
+{
+    char quoted[SAY_PATH_MAX];
+    struct stat st;
+    if (stat(store, &st) < 0)
+        return say_error("read", store, -errno);
+    if (!S_ISDIR(st.st_mode))
+        return say_failed("%s is not a directory: give a store",
+                          say_quote(store, quoted, sizeof(quoted)));
+    if (mounted_is_root(store))
+        return say_failed("%s is a mount: give the store that is mounted there",
+                          say_quote(store, quoted, sizeof(quoted)));
+    struct json *json = NULL;
+    if (as_json) {
+        json = json_open();
+        if (json == NULL)
+            return say_error("read", store, -ENOMEM);
+        json_list(json);
+    } else {
+        printf("%10s %10s %6s  %-8s %-24s %-18s %s\n", "PLAIN", "STORED", "RATIO", "STATE", "SHAPE",
+               "PIPELINE", "PATH");
+    }
+    int r = list(store, scan, json);
+    if (json != NULL)
+        json_list_end(json);
+    json_close(&json);
+    return r < 0 && r != -EPIPE ? say_error("read", store, r) : EXIT_OK;
+}
+
+static int run(const struct command *command, int argc, char **argv)
+{
+    static const struct option longs[] = {
+        {"json", no_argument, NULL, 'j'}, {"scan", no_argument, NULL, 's'}, {NULL, 0, NULL, 0}};
+    bool json = false, scan = false;
+    int c, code;
+    while ((c = args_next(command, argc, argv, "", longs, &code)) >= 0) {
+        json = json || c == 'j';
+        scan = scan || c == 's';
+    }
+    if (c == ARGS_EXIT || !args_count(command, argc, 1, 1, &code))
+        return code;
+    return list_store(argv[optind], scan, json);
+}
+
+const struct command ls_command = {
+    .name = "ls",
+    .arguments = "[--json] [--scan] STORE",
+    .summary = "Lists the stacks of a store with sizes, shapes and pipelines, from its index.",
+    .help = "A store without an index is scanned.\n\n"
+            "  --json                as a JSON list of objects\n"
+            "  --scan                read the blobs themselves, whatever the index says\n",
+    .run = run,
+};

@@ -1,0 +1,23 @@
+/* What sqyctl says to people: one line for an error, names that cannot upset a terminal. */
+#ifndef SQYFS_CTL_SAY_H
+#define SQYFS_CTL_SAY_H
+
+#include <stddef.h>
+#include <stdio.h>
+
+/* "sqyctl: ..." on standard error; returns EXIT_FAILED. */
+int say_failed(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+/* The line for a file and a negative errno, with what can be done about it. Returns EXIT_FAILED. */
+int say_error(const char *what, const char *path, int error);
+
+/* A path as printed: control characters and backslashes as \xNN. */
+void say_path(FILE *file, const char *path);
+
+/* Text with the same care for say_failed(): `len` bytes of `buf`, cut off where too long; returns
+ * buf. */
+const char *say_quote(const char *path, char *buf, size_t len);
+
+#define SAY_PATH_MAX 1024
+
+#endif

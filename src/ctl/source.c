@@ -1,0 +1,105 @@
+#include "ctl/source.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "volume/scan.h"
+
+/* No sink packs tighter: what claims more voxels than this many times its coded bytes is damaged,
+ * and must not make us ask for the memory. */
+#define SOURCE_MAX_RATIO  65536u
+#define SOURCE_ALWAYS_FIT (64u << 20)
+
+static int open_upstream(struct source *source)
+{
+    uint64_t shape[3], bytes;
+    int r = scan_header_read(&io_system, source->fd, &source->header);
+    if (r < 0)
+        return r;
+    r = scan_header_box(&source->header, shape, &bytes);
+    if (r == 0)
+        r = tiff_plan(source->header.type, shape, &source->tiff);
+    if (r < 0)
+        sqy_header_free(&source->header);
+    return r;
+}
+
+int source_open_fd(int fd, struct source *out)
+{
+    memset(out, 0, sizeof(*out));
+    out->fd = fd;
+    if (fstat(fd, &out->st) < 0)
+        return -errno;
+    if (!S_ISREG(out->st.st_mode))
+        return S_ISDIR(out->st.st_mode) ? -EISDIR : -EINVAL;
+    int own = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    if (own < 0)
+        return -errno;
+    int r = blob_open(&io_system, own, false, &out->blob);
+    if (r < 0)
+        close(own);
+    return r == -EMEDIUMTYPE ? open_upstream(out) : r;
+}
+
+int source_open(const char *path, struct source *out)
+{
+    int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    if (fd < 0)
+        return -errno;
+    int r = source_open_fd(fd, out);
+    if (r < 0)
+        close(fd);
+    return r;
+}
+
+void source_close(struct source *source)
+{
+    if (source->blob == NULL)
+        sqy_header_free(&source->header);
+    blob_close(&source->blob);
+    close(source->fd);
+}
+
+static int decode(const struct source *source, const void *payload, size_t payload_len,
+                  void *voxels, size_t bytes)
+{
+    struct sqy_ctx *ctx;
+    int r = sqy_ctx_create(&ctx);
+    if (r < 0)
+        return r;
+    r = sqy_decode_volume(ctx, &source->header, payload, payload_len, voxels, bytes);
+    sqy_ctx_free(&ctx);
+    return r == -EINVAL ? -ENOTSUP : r; /* a pipeline that is not known here */
+}
+
+int source_voxels(const struct source *source, void **voxels, uint64_t *bytes)
+{
+    size_t header_bytes = source->header.header_bytes;
+    if ((uint64_t)source->st.st_size < header_bytes)
+        return -EBADMSG;
+    size_t payload_len = (size_t)source->st.st_size - header_bytes;
+    uint64_t len = source->tiff.plane_bytes * source->tiff.depth;
+    if (len > SOURCE_ALWAYS_FIT && len / SOURCE_MAX_RATIO > payload_len)
+        return -EBADMSG;
+    void *payload = malloc(payload_len > 0 ? payload_len : 1);
+    void *out = malloc((size_t)len);
+    int r = payload == NULL || out == NULL ? -ENOMEM : 0;
+    if (r == 0)
+        r = io_pread_exact(&io_system, source->fd, payload, payload_len, header_bytes);
+    if (r == -ENODATA)
+        r = -EBADMSG;
+    if (r == 0)
+        r = decode(source, payload, payload_len, out, (size_t)len);
+    free(payload);
+    if (r < 0) {
+        free(out);
+        return r;
+    }
+    *voxels = out;
+    *bytes = len;
+    return 0;
+}

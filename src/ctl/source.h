@@ -1,0 +1,29 @@
+/* A .sqy file as sqyctl reads it: one of ours, or one of sqeazy's own. */
+#ifndef SQYFS_CTL_SOURCE_H
+#define SQYFS_CTL_SOURCE_H
+
+#include <stdint.h>
+#include <sys/stat.h>
+
+#include "codec/sqy.h"
+#include "ctl/tiff.h"
+#include "store/blob.h"
+
+struct source {
+    int fd; /* of its own, whoever holds the blob */
+    struct stat st;
+    struct blob *blob; /* NULL: sqeazy's own, the rest is then filled */
+    struct sqy_header header;
+    struct tiff_plan tiff; /* the stack that it decodes to */
+};
+
+/* -EBADMSG: no blob, or damaged at its front. -EINVAL: not a regular file. */
+int source_open(const char *path, struct source *out);
+/* The same from an open descriptor, which is taken over on success. */
+int source_open_fd(int fd, struct source *out);
+void source_close(struct source *source);
+
+/* Decodes all voxels of one of sqeazy's own; the caller frees. -EBADMSG for damage. */
+int source_voxels(const struct source *source, void **voxels, uint64_t *bytes);
+
+#endif

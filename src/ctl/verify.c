@@ -1,0 +1,258 @@
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/size.h"
+#include "ctl/command.h"
+#include "ctl/mounted.h"
+#include "ctl/progress.h"
+#include "ctl/say.h"
+#include "ctl/source.h"
+#include "ctl/storedir.h"
+#include "ctl/sweep.h"
+#include "volume/scan.h"
+
+struct verify {
+    unsigned long n_files, n_damaged;
+    uint64_t bytes;
+    bool live; /* a mount writes to the store: unfinished tails are no damage */
+    struct progress progress;
+    /* the file at hand */
+    const char *path;
+    uint64_t size;
+    bool damaged;
+    struct sweep_range bad; /* the range found last; it may go on in the next piece */
+};
+
+static void tell(struct verify *verify, const char *what)
+{
+    progress_end(&verify->progress);
+    say_path(stdout, verify->path);
+    printf(": %s\n", what);
+    fflush(stdout);
+    verify->damaged = true;
+}
+
+static void tell_range(struct verify *verify)
+{
+    char text[128];
+    if (verify->bad.len == 0)
+        return;
+    snprintf(text, sizeof(text), "damaged: bytes %" PRIu64 " to %" PRIu64 " of the plain file",
+             verify->bad.off, verify->bad.off + verify->bad.len - 1);
+    tell(verify, text);
+    verify->bad.len = 0;
+}
+
+static int take_piece(void *ctx, const struct sweep_piece *piece)
+{
+    struct verify *verify = ctx;
+    for (unsigned i = 0; i < piece->n_bad; i++) {
+        if (verify->bad.len > 0 && verify->bad.off + verify->bad.len == piece->bad[i].off) {
+            verify->bad.len += piece->bad[i].len;
+            continue;
+        }
+        tell_range(verify);
+        verify->bad = piece->bad[i];
+    }
+    verify->bytes += piece->len;
+    progress_update(&verify->progress, piece->off + piece->len, verify->size);
+    return 0;
+}
+
+/* ---- a blob ---- */
+
+static int verify_ours(struct verify *verify, const struct source *source)
+{
+    struct blob_state state;
+    struct blob_stats stats;
+    blob_state(source->blob, &state);
+    blob_stats(source->blob, &stats);
+    verify->size = state.size;
+    if (stats.torn && !verify->live)
+        tell(verify,
+             "incomplete: bytes behind the last checkpoint belong to a write or a copy that "
+             "was cut short");
+    return sweep_blob(source->blob, 0, take_piece, verify);
+}
+
+/* sqeazy's own have no checksums; that they decode is all that can be said. */
+static int verify_upstream(struct verify *verify, const struct source *source)
+{
+    void *voxels;
+    uint64_t bytes;
+    int r = source_voxels(source, &voxels, &bytes);
+    if (r == 0) {
+        verify->bytes += bytes;
+        free(voxels);
+    } else if (r == -EBADMSG) {
+        tell(verify, "damaged: does not decode");
+        r = 0;
+    }
+    return r;
+}
+
+static int verify_blob(struct verify *verify, int fd)
+{
+    struct source source;
+    struct stat st;
+    if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size == 0)
+        return 0; /* a stack that nobody has written to yet */
+    int own = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    if (own < 0)
+        return -errno;
+    int r = source_open_fd(own, &source);
+    if (r < 0) {
+        close(own);
+        if (r != -EBADMSG)
+            return r;
+        tell(verify, "damaged: no blob can be read from it");
+        return 0;
+    }
+    r = source.blob != NULL ? verify_ours(verify, &source) : verify_upstream(verify, &source);
+    source_close(&source);
+    return r;
+}
+
+/* ---- a file in a mount ---- */
+
+static int read_mounted(void *ctx, void *buf, uint32_t len, uint64_t off)
+{
+    int r = io_pread_exact(&io_system, *(int *)ctx, buf, len, off);
+    return r == -ENODATA ? -ESTALE : r; /* it has become shorter */
+}
+
+static int verify_mounted(struct verify *verify, int fd)
+{
+    struct stat st;
+    if (fstat(fd, &st) < 0)
+        return -errno;
+    verify->size = (uint64_t)st.st_size;
+    return sweep_bytes(read_mounted, &fd, verify->size, take_piece, verify);
+}
+
+/* ---- all ---- */
+
+/* `only_ours`: pass over what is neither a blob nor in a mount. */
+static void verify_fd(struct verify *verify, int fd, const char *path, bool only_ours)
+{
+    char self[64];
+    snprintf(self, sizeof(self), "/proc/self/fd/%d", fd);
+    bool mounted = mounted_is_file(self);
+    if (only_ours && !mounted)
+        return;
+    verify->path = path;
+    verify->damaged = false;
+    verify->n_files++;
+    progress_start(&verify->progress, "verifying");
+    int r = mounted ? verify_mounted(verify, fd) : verify_blob(verify, fd);
+    tell_range(verify);
+    progress_end(&verify->progress);
+    if (r < 0) {
+        say_error("verify", path, r);
+        verify->damaged = true;
+    }
+    verify->n_damaged += verify->damaged;
+}
+
+struct dir_ctx {
+    struct verify *verify;
+    const char *dir;
+};
+
+/* The path under which the file lies, not the one that a mount shows. */
+static char *stored_path(const char *dir, const struct scan_file *file)
+{
+    const char *slash = strrchr(file->path, '/');
+    int parent = slash != NULL ? (int)(slash + 1 - file->path) : 0;
+    size_t len = strlen(dir);
+    char *path;
+    return asprintf(&path, "%s%s%.*s%s", dir, len > 0 && dir[len - 1] == '/' ? "" : "/", parent,
+                    file->path, file->stored) < 0
+               ? NULL
+               : path;
+}
+
+static int verify_found(void *ctx, const struct scan_file *file)
+{
+    struct dir_ctx *walk = ctx;
+    char *path = stored_path(walk->dir, file);
+    if (path == NULL)
+        return -ENOMEM;
+    int fd = openat(file->dir_fd, file->stored, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    if (fd >= 0) {
+        verify_fd(walk->verify, fd, path, !file->blob);
+        close(fd);
+    } else if (errno != ENOENT && file->blob) {
+        say_error("verify", path, -errno);
+        walk->verify->n_files++;
+        walk->verify->n_damaged++;
+    }
+    free(path);
+    return 0;
+}
+
+static int verify_dir(struct verify *verify, int fd, const char *path)
+{
+    struct dir_ctx walk = {verify, path};
+    struct stat st;
+    unsigned n_unread = 0;
+    bool is_root = fstatat(fd, STOREDIR_STATE, &st, AT_SYMLINK_NOFOLLOW) == 0;
+    int r = scan_walk(fd, is_root, verify_found, &walk, &n_unread);
+    if (r < 0)
+        return say_error("verify", path, r);
+    char quoted[SAY_PATH_MAX];
+    return n_unread == 0 ? EXIT_OK
+                         : say_failed("%u directories below %s could not be read: run as root",
+                                      n_unread, say_quote(path, quoted, sizeof(quoted)));
+}
+
+static int verify_path(struct verify *verify, const char *path)
+{
+    struct stat st;
+    int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    if (fd < 0)
+        return say_error("verify", path, -errno);
+    int store_fd = storedir_find(path);
+    verify->live = store_fd >= 0 && storedir_is_mounted(store_fd);
+    if (store_fd >= 0)
+        close(store_fd);
+    int code = EXIT_OK;
+    if (fstat(fd, &st) == 0 && S_ISDIR(st.st_mode))
+        code = verify_dir(verify, fd, path);
+    else
+        verify_fd(verify, fd, path, false);
+    close(fd);
+    return code;
+}
+
+static int run(const struct command *command, int argc, char **argv)
+{
+    struct verify verify = {0};
+    char size[32];
+    int code;
+    if (!args_plain(command, argc, argv, 1, argc, NULL, &code))
+        return code;
+    code = EXIT_OK;
+    for (int i = optind; i < argc; i++)
+        if (verify_path(&verify, argv[i]) != EXIT_OK)
+            code = EXIT_FAILED;
+    printf("%lu files, %s, %lu damaged\n", verify.n_files,
+           size_format(verify.bytes, size, sizeof(size)), verify.n_damaged);
+    return verify.n_damaged > 0 ? EXIT_FAILED : code;
+}
+
+const struct command verify_command = {
+    .name = "verify",
+    .arguments = "FILE...",
+    .summary = "Reads blobs and checks every checksum; names damaged files and byte ranges.",
+    .help =
+        "FILE is a blob, a file in a mount, or a directory, of which all blobs are verified. Exit\n"
+        "code 1 where anything is damaged. sqeazy's own blobs have no checksums: it is tried\n"
+        "whether they decode.\n\n",
+    .run = run,
+};

@@ -1,0 +1,338 @@
+#include "fs/file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "fs/attr.h"
+#include "fs/name.h"
+#include "fs/owner.h"
+#include "fs/request.h"
+
+static struct handle *handle_of(const struct fuse_file_info *fi)
+{
+    return (struct handle *)(uintptr_t)fi->fh;
+}
+
+static bool opens_for_write(int flags)
+{
+    return (flags & O_ACCMODE) != O_RDONLY;
+}
+
+/* ---- opening ---- */
+
+/* Who only writes goes past the page cache, which halves the cost of a byte; who also reads may map the
+ * file, and mappings need the cache. What is cached stays: the kernel drops it by itself when size or
+ * mtime have changed. */
+static void fill_open(struct fuse_file_info *fi, struct handle *handle)
+{
+    fi->fh = (uintptr_t)handle;
+    fi->direct_io = (fi->flags & O_ACCMODE) == O_WRONLY;
+    fi->keep_cache = !fi->direct_io;
+}
+
+/* Takes `rw_fd` (or -1) on success. */
+static int open_handle(struct request *r, struct inode *inode, int rw_fd, struct handle **out)
+{
+    bool write = opens_for_write(r->fi.flags);
+    int e = stack_open(inode->stack, write, rw_fd);
+    if (e < 0)
+        return e;
+    if (r->fi.flags & O_TRUNC && rw_fd < 0) {
+        attr_kill_bits(r->req, inode);
+        e = stack_truncate(inode->stack, 0);
+    }
+    if (e == 0)
+        e = handle_open(r->fs->handles, r->fs->inodes, inode, write, out);
+    if (e < 0) {
+        stack_release(inode->stack, write);
+        return e;
+    }
+    fill_open(&r->fi, *out);
+    return 0;
+}
+
+static void run_open(struct request *r)
+{
+    struct handle *handle;
+    int e = open_handle(r, r->inode, -1, &handle);
+    if (e < 0)
+        request_reply(r, e);
+    else if (fuse_reply_open(r->req, &r->fi) < 0)
+        handle_close(r->fs->handles, r->fs->inodes, &handle);
+}
+
+void file_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+    struct inode *inode = fs_inode(fs_of(req), ino);
+    if (inode->stack == NULL) {
+        fuse_reply_err(req, EINVAL);
+        return;
+    }
+    struct request *r = request_new(req, run_open, NULL, NULL);
+    if (r == NULL)
+        return;
+    r->inode = inode;
+    r->fi = *fi;
+    request_defer(r, FS_META);
+}
+
+/* Makes the file and its inode; *fd stays the caller's. */
+static int make_file(struct request *r, int *fd, struct inode **out)
+{
+    int dir_fd = r->inode->fd;
+    mode_t mode = owner_mode(r->req, dir_fd, r->mode) & 07777;
+    int made;
+    int e = tree_create_file(r->fs->tree, dir_fd, r->name, mode, &made);
+    if (e < 0)
+        return e;
+    struct tree_entry entry = {.fd = -1};
+    e = owner_give(r->req, dir_fd, made);
+    if (e == 0) {
+        entry.fd = open(fs_path(made).text, O_PATH | O_CLOEXEC);
+        e = entry.fd < 0 || fstat(made, &entry.st) < 0 ? -errno : 0;
+    }
+    if (e == 0) {
+        entry.blob = names_has_suffix(r->name);
+        uint64_t parent = inode_id(r->fs->inodes, r->inode);
+        e = inode_lookup(r->fs->inodes, r->fs->volume, &entry, parent, r->name, out);
+        if (e == 0) {
+            *fd = made;
+            return 0;
+        }
+    } else if (entry.fd >= 0) {
+        close(entry.fd);
+    }
+    close(made);
+    tree_unlink(r->fs->tree, dir_fd, r->name);
+    return e;
+}
+
+/* A new file, or (without O_EXCL) the one that somebody else has made meanwhile. */
+static int create_handle(struct request *r, struct inode **inode, struct handle **handle)
+{
+    int fd = -1;
+    int e = make_file(r, &fd, inode);
+    if (e == -EEXIST && !(r->fi.flags & O_EXCL)) {
+        e = name_find(r->fs, r->inode, r->name, inode);
+        if (e == 0 && (*inode)->stack == NULL) {
+            e = S_ISDIR((*inode)->type) ? -EISDIR : -EEXIST;
+            inode_forget(r->fs->inodes, *inode, 1);
+        }
+    }
+    if (e < 0)
+        return e;
+    if (fd >= 0 && !opens_for_write(r->fi.flags)) {
+        close(fd);
+        fd = -1;
+        r->fi.flags &= ~O_TRUNC;
+    }
+    e = open_handle(r, *inode, fd, handle);
+    if (e < 0) {
+        if (fd >= 0) {
+            close(fd);
+            tree_unlink(r->fs->tree, r->inode->fd, r->name);
+        }
+        inode_forget(r->fs->inodes, *inode, 1);
+    }
+    return e;
+}
+
+static void run_create(struct request *r)
+{
+    struct inode *inode;
+    struct handle *handle;
+    struct fuse_entry_param entry;
+    int e = create_handle(r, &inode, &handle);
+    if (e < 0) {
+        request_reply(r, e);
+        return;
+    }
+    e = name_entry(r->fs, inode, &entry);
+    if (e < 0)
+        request_reply(r, e);
+    else
+        e = fuse_reply_create(r->req, &entry, &r->fi);
+    if (e < 0) {
+        handle_close(r->fs->handles, r->fs->inodes, &handle);
+        inode_forget(r->fs->inodes, inode, 1);
+    }
+}
+
+void file_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
+                 struct fuse_file_info *fi)
+{
+    struct request *r = request_new(req, run_create, name, NULL);
+    if (r == NULL)
+        return;
+    r->inode = fs_inode(r->fs, parent);
+    r->mode = mode;
+    r->fi = *fi;
+    request_defer(r, FS_META);
+}
+
+static void run_release(struct request *r)
+{
+    handle_close(r->fs->handles, r->fs->inodes, &r->handle);
+    request_reply(r, 0);
+}
+
+void file_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+    (void)ino;
+    struct request *r = request_new(req, run_release, NULL, NULL);
+    if (r == NULL)
+        return; /* closed with the list, at the end */
+    r->handle = handle_of(fi);
+    request_defer(r, FS_META);
+}
+
+/* ---- bytes ---- */
+
+static void reply_read(fuse_req_t req, const void *buffer, ssize_t n)
+{
+    if (n < 0)
+        fuse_reply_err(req, (int)-n);
+    else
+        fuse_reply_buf(req, buffer, (size_t)n);
+}
+
+static void run_read(struct request *r)
+{
+    struct stack *stack = r->handle->inode->stack;
+    reply_read(r->req, r->buffer, stack_read(stack, r->buffer, r->size, (uint64_t)r->off, true));
+}
+
+void file_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi)
+{
+    (void)ino;
+    struct fs *fs = fs_of(req);
+    struct handle *handle = handle_of(fi);
+    void *buffer = size <= BUFFER_BYTES ? buffer_take(fs->buffers) : NULL;
+    if (buffer == NULL) {
+        fuse_reply_err(req, size <= BUFFER_BYTES ? ENOMEM : EINVAL);
+        return;
+    }
+    ssize_t n = stack_read(handle->inode->stack, buffer, size, (uint64_t)off, false);
+    if (n != -EAGAIN) {
+        reply_read(req, buffer, n);
+        buffer_give(fs->buffers, buffer);
+        return;
+    }
+    struct request *r = request_new(req, run_read, NULL, NULL);
+    if (r == NULL) {
+        buffer_give(fs->buffers, buffer);
+        return;
+    }
+    r->handle = handle;
+    r->buffer = buffer;
+    r->size = size;
+    r->off = off;
+    request_defer(r, FS_READ);
+}
+
+static void reply_write(fuse_req_t req, size_t size, int r)
+{
+    if (r < 0)
+        fuse_reply_err(req, -r);
+    else
+        fuse_reply_write(req, size);
+}
+
+static void run_write(struct request *r)
+{
+    struct stack *stack = r->handle->inode->stack;
+    reply_write(r->req, r->size, stack_write(stack, r->buffer, r->size, (uint64_t)r->off, true));
+}
+
+/* The bytes are the session's until the handler returns, so a write that has to wait keeps a copy. The
+ * kernel bounds how many there can be: one a writing thread. */
+static void defer_write(fuse_req_t req, struct handle *handle, const char *data, size_t size, off_t off)
+{
+    struct request *r = request_new(req, run_write, NULL, NULL);
+    if (r == NULL)
+        return;
+    r->buffer = size <= BUFFER_BYTES ? buffer_take(r->fs->buffers) : NULL;
+    if (r->buffer == NULL) {
+        request_drop(r, -ENOMEM);
+        return;
+    }
+    memcpy(r->buffer, data, size);
+    r->handle = handle;
+    r->size = size;
+    r->off = off;
+    request_defer(r, FS_WRITE);
+}
+
+void file_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t size, off_t off,
+                struct fuse_file_info *fi)
+{
+    (void)ino;
+    struct handle *handle = handle_of(fi);
+    if (!fi->writepage)
+        attr_kill_bits(req, handle->inode);
+    int r = stack_write(handle->inode->stack, data, size, (uint64_t)off, false);
+    if (r == -EAGAIN)
+        defer_write(req, handle, data, size, off);
+    else
+        reply_write(req, size, r);
+}
+
+/* ---- the rest ---- */
+
+static void run_fsync(struct request *r)
+{
+    request_reply(r, stack_fsync(r->handle->inode->stack));
+}
+
+void file_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi)
+{
+    (void)ino;
+    (void)datasync; /* the size is data, and there is little else */
+    struct request *r = request_new(req, run_fsync, NULL, NULL);
+    if (r == NULL)
+        return;
+    r->handle = handle_of(fi);
+    request_defer(r, FS_SYNC);
+}
+
+static void run_fallocate(struct request *r)
+{
+    request_reply(r, stack_fallocate(r->handle->inode->stack, r->flags, (uint64_t)r->off, r->size));
+}
+
+void file_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off, off_t len,
+                    struct fuse_file_info *fi)
+{
+    (void)ino;
+    struct request *r = request_new(req, run_fallocate, NULL, NULL);
+    if (r == NULL)
+        return;
+    r->handle = handle_of(fi);
+    r->flags = mode;
+    r->off = off;
+    r->size = (size_t)len;
+    request_defer(r, FS_META);
+}
+
+static void run_lseek(struct request *r)
+{
+    int64_t off = stack_seek(r->handle->inode->stack, (uint64_t)r->off, r->flags);
+    if (off < 0)
+        request_reply(r, (int)off);
+    else
+        fuse_reply_lseek(r->req, off);
+}
+
+void file_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence, struct fuse_file_info *fi)
+{
+    (void)ino;
+    struct request *r = request_new(req, run_lseek, NULL, NULL);
+    if (r == NULL)
+        return;
+    r->handle = handle_of(fi);
+    r->off = off;
+    r->flags = whence;
+    request_defer(r, FS_META);
+}

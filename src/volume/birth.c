@@ -1,0 +1,238 @@
+/* What a file is: decided from its first bytes, or from its name where it must.
+ *
+ * The backing file of an EMPTY stack is empty. To become a BLOB it is renamed (its inode stays) and
+ * gets a header; to become PLAIN it gets the bytes that waited in the overlay. A kill between two
+ * steps leaves an empty file under one of its two names, which is an EMPTY stack again; the bytes
+ * were in the spool all the time. Truncating a BLOB to nothing goes the same way back: first the
+ * file is emptied, then renamed, so that a blob's bytes never lie under a plain name. */
+#include "volume/core.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "store/names.h"
+
+enum verdict { VERDICT_OPEN, VERDICT_BLOB, VERDICT_PLAIN };
+
+static bool looks_like_tiff(const char *name)
+{
+    static const char *const endings[] = {".tif", ".tiff", ".btf", ".tf8", ".tf2"};
+    size_t len = strlen(name);
+    for (size_t i = 0; i < sizeof(endings) / sizeof(endings[0]); i++) {
+        size_t n = strlen(endings[i]);
+        if (len > n && strcasecmp(name + len - n, endings[i]) == 0)
+            return true;
+    }
+    return false;
+}
+
+static enum verdict judge(const struct stack *stack, bool final)
+{
+    char path[PATH_MAX];
+    const char *name;
+    if (stack->named_blob)
+        return VERDICT_BLOB;
+    bool named = stack_name(stack, path, sizeof(path), &name) >= 0;
+    bool fits = named && names_fits_blob(name);
+    switch (layout_kind(stack->layout)) {
+    case LAYOUT_TIFF:
+    case LAYOUT_RAW:
+        return fits ? VERDICT_BLOB : VERDICT_PLAIN;
+    case LAYOUT_OPAQUE:
+        return VERDICT_PLAIN;
+    case LAYOUT_UNKNOWN:
+        break;
+    }
+    if (!final)
+        return VERDICT_OPEN;
+    return fits && looks_like_tiff(name) && stack->overlay.bytes > 0 ? VERDICT_BLOB : VERDICT_PLAIN;
+}
+
+/* Renames and writes the header. No lock held; `transition` keeps everybody else out. */
+static int make_blob(struct stack *stack, struct blobref **out)
+{
+    struct volume *volume = stack->volume;
+    if (!stack->named_blob) {
+        int r = tree_become_blob(volume->tree, stack->fd);
+        if (r < 0)
+            return -ESTALE; /* other links, no name, no room for the suffix: stays plain */
+    }
+    struct blob_header header = {
+        .pipename = sqy_pipeline_text(stack->pipeline), .type = SQY_BYTES, .rank = 1, .shape = {0}};
+    struct blob *blob = NULL;
+    int fd = stack_open_backing(stack, true);
+    int r = fd < 0 ? fd : blob_create(volume->io, fd, &header, &blob);
+    if (r >= 0) {
+        *out = blobref_create(volume, blob, true);
+        if (*out != NULL)
+            return 0;
+        blob_close(&blob);
+        return -ENOMEM;
+    }
+    if (fd >= 0) {
+        if (ftruncate(fd, 0) < 0)
+            log_warn("cannot empty a blob that could not be begun: %s", strerror(errno));
+        close(fd);
+    }
+    if (!stack->named_blob && tree_become_plain(volume->tree, stack->fd) < 0)
+        stack->named_blob = true; /* an empty blob is as good a name to try again under */
+    return r;
+}
+
+/* Writes what waited to the backing file. No lock held; `transition` keeps writers out. */
+static int make_plain(struct stack *stack)
+{
+    int r = 0;
+    uint64_t start, end, at = 0;
+    uint8_t *buf = malloc(SPOOL_BLOCK);
+    if (buf == NULL)
+        return -ENOMEM;
+    for (;;) {
+        pthread_mutex_lock(&stack->lock);
+        bool more = overlay_next(&stack->overlay, at, &start, &end);
+        if (more)
+            overlay_copy(&stack->overlay, buf, end - start, start);
+        pthread_mutex_unlock(&stack->lock);
+        if (!more)
+            break;
+        r = io_pwrite_full(stack->volume->io, stack->data_fd, buf, end - start, start);
+        if (r < 0)
+            break;
+        at = end;
+    }
+    free(buf);
+    if (r >= 0 && ftruncate(stack->data_fd, (off_t)stack->size) < 0)
+        r = -errno;
+    return r;
+}
+
+static int open_for_writing(struct stack *stack)
+{
+    if (stack->data_fd >= 0 && stack->data_rw)
+        return 0;
+    int fd = stack_open_backing(stack, true);
+    if (fd < 0)
+        return fd;
+    if (stack->data_fd < 0) {
+        stack->data_fd = fd;
+    } else {
+        int r = dup3(fd, stack->data_fd, O_CLOEXEC) < 0 ? -errno : 0;
+        close(fd);
+        if (r < 0)
+            return r;
+    }
+    stack->data_rw = true;
+    return 0;
+}
+
+static void became_blob(struct stack *stack, struct blobref *ref)
+{
+    stack->kind = STACK_BLOB;
+    stack->named_blob = true;
+    stack->unsynced_name = true;
+    stack->blob = ref;
+    stack->attr.valid = false;
+    stack_update_layout(stack, false, false);
+    flush_completed(stack, 0, stack->size);
+}
+
+static void became_plain(struct stack *stack)
+{
+    stack->kind = STACK_PLAIN;
+    overlay_clear_all(&stack->overlay);
+    layout_destroy(&stack->layout);
+    sqy_pipeline_free(&stack->pipeline);
+    stack->modified = false;
+    stack_mark_clean(stack);
+}
+
+int birth_classify(struct stack *stack, bool final)
+{
+    int r = 0;
+    stack_wait_transition(stack);
+    if (stack->kind == STACK_EMPTY && stack->layout == NULL)
+        r = stack_load_layout(stack);
+    if (r < 0 || stack->kind != STACK_EMPTY)
+        return r;
+    enum verdict verdict = judge(stack, final);
+    if (verdict == VERDICT_OPEN)
+        return 0;
+    r = open_for_writing(stack);
+    if (r < 0)
+        return r;
+    stack->transition = true;
+    pthread_mutex_unlock(&stack->lock);
+    struct blobref *ref = NULL;
+    if (verdict == VERDICT_BLOB)
+        r = make_blob(stack, &ref);
+    if (verdict == VERDICT_PLAIN || r == -ESTALE)
+        r = make_plain(stack);
+    pthread_mutex_lock(&stack->lock);
+    stack->transition = false;
+    if (r >= 0 && ref != NULL)
+        became_blob(stack, ref);
+    else if (r >= 0)
+        became_plain(stack);
+    pthread_cond_broadcast(&stack->changed);
+    return r;
+}
+
+/* Empties the file, then gives it its plain name back where it may have one. No lock held. */
+static int unmake_blob(struct stack *stack, int fd, bool *named_blob)
+{
+    if (ftruncate(fd, 0) < 0)
+        return -errno;
+    char path[PATH_MAX];
+    const char *name;
+    *named_blob = true;
+    if (stack_name(stack, path, sizeof(path), &name) >= 0 && !names_has_suffix(name))
+        *named_blob = tree_become_plain(stack->volume->tree, stack->fd) < 0;
+    if (!*named_blob && tree_path(stack->volume->tree, stack->fd, path, sizeof(path)) >= 0)
+        index_remove(stack->volume->index, path);
+    return 0;
+}
+
+int birth_reset(struct stack *stack)
+{
+    while (stack->flushing || stack->syncing || stack->transition)
+        pthread_cond_wait(&stack->changed, &stack->lock);
+    if (stack->kind != STACK_BLOB)
+        return 0;
+    stack->transition = true;
+    job_mark_stale(stack, 0, UINT64_MAX);
+    job_wait(stack, stack->last_job);
+    pthread_mutex_unlock(&stack->lock);
+    bool named_blob = true;
+    int fd = stack_open_backing(stack, true);
+    int r = fd < 0 ? fd : unmake_blob(stack, fd, &named_blob);
+    pthread_mutex_lock(&stack->lock);
+    stack->transition = false;
+    pthread_cond_broadcast(&stack->changed);
+    if (r < 0) {
+        if (fd >= 0)
+            close(fd);
+        return r;
+    }
+    blobref_put(stack->volume, &stack->blob);
+    overlay_clear_all(&stack->overlay);
+    layout_destroy(&stack->layout);
+    sqy_pipeline_free(&stack->pipeline);
+    stack->kind = STACK_EMPTY;
+    stack->named_blob = named_blob;
+    stack->size = 0;
+    stack->damaged = false;
+    stack->attr.valid = false;
+    stack->modified = false;
+    stack_mark_clean(stack);
+    if (stack->data_fd >= 0)
+        close(stack->data_fd);
+    stack->data_fd = fd;
+    stack->data_rw = true;
+    return 0;
+}

@@ -1,0 +1,192 @@
+#include "volume/coder.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/sum.h"
+
+/* Pipelines parsed and kept; a blob rarely names more than three. */
+#define CODER_PARSED 8
+
+struct buffer {
+    void *data;
+    size_t cap;
+};
+
+struct coder {
+    struct sqy_ctx *ctx;
+    struct buffer plain, swapped, coded;
+    struct sqy_pipeline *bytes, *stored;
+    struct {
+        char *text;
+        struct sqy_pipeline *pipeline;
+    } parsed[CODER_PARSED];
+    unsigned next_parsed;
+};
+
+static void *buffer_reserve(struct buffer *buffer, size_t len)
+{
+    if (buffer->cap >= len)
+        return buffer->data;
+    free(buffer->data);
+    buffer->cap = 0;
+    buffer->data = malloc(len);
+    if (buffer->data != NULL)
+        buffer->cap = len;
+    return buffer->data;
+}
+
+int coder_create(struct coder **out)
+{
+    struct coder *coder = calloc(1, sizeof(*coder));
+    if (coder == NULL)
+        return -ENOMEM;
+    int r = sqy_ctx_create(&coder->ctx);
+    if (r >= 0)
+        r = sqy_pipeline_parse("zstd(level=1)", &coder->bytes, NULL);
+    if (r >= 0)
+        r = sqy_pipeline_parse("pass_through", &coder->stored, NULL);
+    if (r < 0) {
+        coder_destroy(&coder);
+        return r;
+    }
+    *out = coder;
+    return 0;
+}
+
+void coder_destroy(struct coder **coder_p)
+{
+    struct coder *coder = *coder_p;
+    if (coder == NULL)
+        return;
+    sqy_ctx_free(&coder->ctx);
+    sqy_pipeline_free(&coder->bytes);
+    sqy_pipeline_free(&coder->stored);
+    for (unsigned i = 0; i < CODER_PARSED; i++) {
+        free(coder->parsed[i].text);
+        sqy_pipeline_free(&coder->parsed[i].pipeline);
+    }
+    free(coder->plain.data);
+    free(coder->swapped.data);
+    free(coder->coded.data);
+    free(coder);
+    *coder_p = NULL;
+}
+
+void *coder_plain(struct coder *coder, size_t len)
+{
+    return buffer_reserve(&coder->plain, len);
+}
+
+static const void *to_little_endian(struct coder *coder, const struct sqy_box *box, size_t len,
+                                    const void *plain)
+{
+    void *swapped = buffer_reserve(&coder->swapped, len);
+    if (swapped != NULL)
+        sqy_swap(swapped, plain, len, sqy_type_size(box->type));
+    return swapped;
+}
+
+static ssize_t encode_with(struct coder *coder, const struct sqy_pipeline *pipeline,
+                           const struct sqy_box *box, const void *in, bool parts, struct coded *out)
+{
+    size_t cap = sqy_encode_bound(pipeline, box);
+    void *coded = buffer_reserve(&coder->coded, cap);
+    if (cap == 0 || coded == NULL)
+        return cap == 0 ? -EINVAL : -ENOMEM;
+    out->bytes = coded;
+    out->pipeline = sqy_pipeline_text(pipeline);
+    out->n_parts = 1;
+    if (parts)
+        return sqy_encode_parts(coder->ctx, pipeline, box, in, coded, cap, out->part_len,
+                                &out->n_parts);
+    return sqy_encode(coder->ctx, pipeline, box, in, coded, cap);
+}
+
+int coder_encode(struct coder *coder, const struct sqy_pipeline *pipeline,
+                 const struct sqy_box *box, bool big_endian, bool strict, const void *plain,
+                 struct coded *out)
+{
+    size_t len = sqy_box_bytes(box);
+    if (len == 0 || len > BLOB_MAX_CHUNK)
+        return -EINVAL;
+    memset(out, 0, sizeof(*out));
+    bool voxels = box->type != SQY_BYTES;
+    const void *in = plain;
+    if (voxels && big_endian && sqy_type_size(box->type) > 1) {
+        in = to_little_endian(coder, box, len, plain);
+        if (in == NULL)
+            return -ENOMEM;
+        out->chunk.flags |= BLOB_BIG_ENDIAN;
+    }
+    const struct sqy_pipeline *used = voxels ? pipeline : coder->bytes;
+    ssize_t coded = encode_with(coder, used, box, in, strict && voxels, out);
+    if (strict && voxels && coded < 0)
+        return (int)coded;
+    if (!(strict && voxels) && (coded < 0 || (size_t)coded >= len)) {
+        used = coder->stored;
+        coded = encode_with(coder, used, box, in, false, out);
+        if (coded < 0)
+            return (int)coded;
+    }
+    out->wrap = !voxels || sqy_pipeline_carriage(used) == SQY_CARRIAGE_NONE;
+    out->chunk.box = *box;
+    out->chunk.coded_len = (uint32_t)coded;
+    out->chunk.coded_sum = sum64(out->bytes, (size_t)coded);
+    out->chunk.served_sum = sum64(plain, len);
+    return 0;
+}
+
+static int pipeline_by_text(struct coder *coder, const char *text,
+                            const struct sqy_pipeline **pipeline)
+{
+    for (unsigned i = 0; i < CODER_PARSED; i++) {
+        if (coder->parsed[i].text != NULL && strcmp(coder->parsed[i].text, text) == 0) {
+            *pipeline = coder->parsed[i].pipeline;
+            return 0;
+        }
+    }
+    struct sqy_pipeline *parsed;
+    int r = sqy_pipeline_parse(text, &parsed, NULL);
+    if (r < 0)
+        return r == -EINVAL ? -EBADMSG : r;
+    char *copy = strdup(text);
+    if (copy == NULL) {
+        sqy_pipeline_free(&parsed);
+        return -ENOMEM;
+    }
+    unsigned slot = coder->next_parsed++ % CODER_PARSED;
+    free(coder->parsed[slot].text);
+    sqy_pipeline_free(&coder->parsed[slot].pipeline);
+    coder->parsed[slot].text = copy;
+    coder->parsed[slot].pipeline = parsed;
+    *pipeline = parsed;
+    return 0;
+}
+
+int coder_decode(struct coder *coder, struct blob *blob, const struct blob_chunk *chunk, void *out)
+{
+    size_t len = sqy_box_bytes(&chunk->box);
+    const char *text = blob_pipeline_text(blob, chunk->pipeline);
+    if (len == 0 || len > BLOB_MAX_CHUNK || text == NULL)
+        return -EBADMSG;
+    const struct sqy_pipeline *pipeline;
+    int r = pipeline_by_text(coder, text, &pipeline);
+    if (r < 0)
+        return r;
+    if (chunk->coded_len > sqy_encode_bound(pipeline, &chunk->box))
+        return -EBADMSG;
+    void *coded = buffer_reserve(&coder->coded, chunk->coded_len);
+    if (coded == NULL)
+        return -ENOMEM;
+    r = blob_read(blob, chunk, coded);
+    if (r < 0)
+        return r;
+    r = sqy_decode(coder->ctx, pipeline, &chunk->box, coded, chunk->coded_len, out);
+    if (r < 0)
+        return r == -ENOMEM ? r : -EBADMSG;
+    if (chunk->flags & BLOB_BIG_ENDIAN)
+        sqy_swap(out, out, len, sqy_type_size(chunk->box.type));
+    return sum64(out, len) == chunk->served_sum ? 0 : -EBADMSG;
+}

@@ -1,0 +1,44 @@
+/* One chunk between its plain bytes and its coded bytes: byte order, checksums, pipelines by name,
+ * and the fall back to stored bytes where a pipeline gains nothing.
+ *
+ * A coder owns the scratch memory and is used by one thread at a time. */
+#ifndef SQYFS_VOLUME_CODER_H
+#define SQYFS_VOLUME_CODER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "codec/sqy.h"
+#include "store/blob.h"
+
+struct coder;
+
+int coder_create(struct coder **out);
+void coder_destroy(struct coder **coder);
+
+/* A buffer of the coder's own for `len` plain bytes; valid until the next call. NULL: out of
+ * memory. */
+void *coder_plain(struct coder *coder, size_t len);
+
+struct coded {
+    struct blob_chunk chunk; /* all but pipeline and coded_off */
+    const char *pipeline;    /* canonical text; valid as long as the coder and the pipeline */
+    const void *bytes;       /* chunk.coded_len bytes; valid until the coder's next use */
+    size_t part_len[SQY_MAX_PARTS];
+    unsigned n_parts;
+    bool wrap; /* as blob_append() wants it */
+};
+
+/* Encodes plain[0 .. sqy_box_bytes(box)). SQY_BYTES boxes go through zstd whatever `pipeline` says.
+ * Where nothing is gained, or the encoder fails, the bytes are stored as they are (that never fails
+ * but for -ENOMEM); `strict` forbids that for voxels: sqeazy's form knows no second pipeline. */
+int coder_encode(struct coder *coder, const struct sqy_pipeline *pipeline,
+                 const struct sqy_box *box, bool big_endian, bool strict, const void *plain,
+                 struct coded *out);
+
+/* Decodes one chunk of a blob into out[0 .. sqy_box_bytes(&chunk->box)), as the plain file has its
+ * bytes, and verifies both checksums. -EBADMSG for damage. [waits] */
+int coder_decode(struct coder *coder, struct blob *blob, const struct blob_chunk *chunk, void *out);
+
+#endif

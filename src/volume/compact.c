@@ -1,0 +1,240 @@
+/* Rewriting a closed file as a blob in canonical form: compaction of a BLOB, conversion of a PLAIN
+ * file.
+ *
+ * The new blob is written to a temporary file in the store's own folder, synced, and put in the old
+ * file's place by one rename. Until then the old file is the only copy and is not touched; from
+ * then on the new one is. Readers go on meanwhile, writers wait. */
+#include "volume/core.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "volume/pack.h"
+
+/* Rewriting by itself begins above this share of dead bytes, and above this many. */
+#define COMPACT_DEAD_SHARE 4 /* one in four */
+#define COMPACT_DEAD_BYTES (1u << 20)
+
+static int source_read(void *ctx, void *buf, size_t len, uint64_t off)
+{
+    return read_exact(ctx, buf, len, off);
+}
+
+static int copy_xattr(int from, int to, const char *name)
+{
+    char value[65536];
+    char link[64];
+    snprintf(link, sizeof(link), "/proc/self/fd/%d", from);
+    ssize_t len = getxattr(link, name, value, sizeof(value));
+    if (len < 0)
+        return errno == ENODATA ? 0 : -errno;
+    return fsetxattr(to, name, value, (size_t)len, 0) < 0 ? -errno : 0;
+}
+
+/* Owner, mode and attributes (ACLs among them) of the old file. */
+static int copy_attributes(int from, int to, const struct stat *st)
+{
+    char link[64], names[65536];
+    snprintf(link, sizeof(link), "/proc/self/fd/%d", from);
+    if (fchown(to, st->st_uid, st->st_gid) < 0 && errno != EPERM)
+        return -errno;
+    if (fchmod(to, st->st_mode & 07777) < 0)
+        return -errno;
+    ssize_t len = listxattr(link, names, sizeof(names));
+    if (len < 0)
+        return errno == ENOTSUP ? 0 : -errno;
+    for (const char *name = names; name < names + len; name += strlen(name) + 1) {
+        int r = copy_xattr(from, to, name);
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+static int write_copy(struct stack *stack, int fd, const struct stat *st, uint64_t size,
+                      const struct timespec *mtime, const char *name)
+{
+    struct pack_source source = {source_read, stack, size, *mtime, name};
+    struct pack_options options = {.pipeline = stack->pipeline,
+                                   .chunk = stack->volume->config.chunk,
+                                   .threads = 1,
+                                   .raw = stack->volume->config.raw,
+                                   .n_raw = stack->volume->config.n_raw};
+    int r = pack_encode(&source, &options, fd);
+    if (r >= 0)
+        r = copy_attributes(stack->fd, fd, st);
+    struct timespec times[2] = {st->st_atim, *mtime};
+    if (r >= 0 && futimens(fd, times) < 0)
+        r = -errno;
+    if (r >= 0 && fsync(fd) < 0)
+        r = -errno;
+    return r;
+}
+
+/* Everything that needs no lock; `transition` keeps writers out. */
+static int rewrite(struct stack *stack, uint64_t size, const struct timespec *mtime)
+{
+    struct volume *volume = stack->volume;
+    struct stat st;
+    char path[PATH_MAX], temp[64];
+    const char *name;
+    if (fstat(stack->fd, &st) < 0)
+        return -errno;
+    if (st.st_nlink != 1)
+        return -EBUSY;
+    int r = stack_name(stack, path, sizeof(path), &name);
+    if (r < 0)
+        return r;
+    snprintf(temp, sizeof(temp), "rewrite-%llu", (unsigned long long)st.st_ino);
+    unlinkat(volume->state_fd, temp, 0);
+    int fd = openat(volume->state_fd, temp, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return -errno;
+    r = write_copy(stack, fd, &st, size, mtime, name);
+    int path_fd = openat(volume->state_fd, temp, O_PATH | O_CLOEXEC);
+    if (r >= 0 && (path_fd < 0 || fstat(path_fd, &st) < 0))
+        r = -errno;
+    if (r >= 0)
+        r = tree_replace(volume->tree, stack->fd, volume->state_fd, temp);
+    if (r >= 0) { /* the stack's descriptor names the new inode now, under the same number */
+        dup3(path_fd, stack->fd, O_CLOEXEC);
+        stack_rekey(stack, &st);
+    } else {
+        unlinkat(volume->state_fd, temp, 0);
+    }
+    if (path_fd >= 0)
+        close(path_fd);
+    close(fd);
+    return r;
+}
+
+/* Lock held: waits until nothing moves, and sees whether it may be rewritten. */
+static int begin(struct stack *stack)
+{
+    while (stack->flushing || stack->syncing || stack->transition || stack->n_jobs > 0)
+        pthread_cond_wait(&stack->changed, &stack->lock);
+    if (stack->writers > 0 || stack->modified || stack->overlay.bytes > 0)
+        return -EBUSY;
+    if (stack->damaged)
+        return -EIO;
+    if (stack->volume->state_fd < 0)
+        return -EROFS;
+    return 0;
+}
+
+static void finish(struct stack *stack, int r)
+{
+    stack->transition = false;
+    if (r >= 0) {
+        blobref_put(stack->volume, &stack->blob);
+        if (stack->data_fd >= 0)
+            close(stack->data_fd);
+        stack->data_fd = -1;
+        stack->data_rw = false;
+        stack->kind = STACK_BLOB;
+        stack->named_blob = true;
+        stack->attr.valid = false;
+        stack->convert_due = false;
+    }
+    pthread_cond_broadcast(&stack->changed);
+}
+
+int stack_compact(struct stack *stack)
+{
+    int r = flush_durable(stack, true);
+    if (r < 0)
+        return r;
+    pthread_mutex_lock(&stack->lock);
+    r = begin(stack);
+    if (r >= 0 && stack->kind != STACK_BLOB)
+        r = -EINVAL;
+    if (r >= 0)
+        r = stack_load_layout(stack); /* for the pipeline; and loads */
+    if (r >= 0)
+        r = begin(stack);
+    if (r < 0) {
+        stack_unload_if_idle(stack);
+        pthread_mutex_unlock(&stack->lock);
+        return r;
+    }
+    stack->transition = true;
+    uint64_t size = stack->size;
+    struct timespec mtime = stack->mtime;
+    pthread_mutex_unlock(&stack->lock);
+    r = rewrite(stack, size, &mtime);
+    pthread_mutex_lock(&stack->lock);
+    finish(stack, r);
+    if (r >= 0 && stack_load(stack, false) >= 0) {
+        struct blobref *ref = blobref_get(stack->blob);
+        pthread_mutex_unlock(&stack->lock);
+        volume_note_stored(stack, ref);
+        blobref_put(stack->volume, &ref);
+        pthread_mutex_lock(&stack->lock);
+    }
+    stack_unload_if_idle(stack);
+    pthread_mutex_unlock(&stack->lock);
+    return r;
+}
+
+/* A plain file that nobody has open becomes a blob. */
+static int convert(struct stack *stack)
+{
+    struct stat st;
+    pthread_mutex_lock(&stack->lock);
+    int r = begin(stack);
+    if (r >= 0 && (stack->kind != STACK_PLAIN || stack->readers > 0 || stack->plain_io > 0))
+        r = -EBUSY;
+    if (r >= 0 && fstat(stack->fd, &st) < 0)
+        r = -errno;
+    if (r >= 0) {
+        stack->data_fd = stack->data_fd >= 0 ? stack->data_fd : stack_open_backing(stack, false);
+        r = stack->data_fd < 0 ? stack->data_fd : stack_load_layout(stack);
+    }
+    if (r < 0) {
+        pthread_mutex_unlock(&stack->lock);
+        return r;
+    }
+    stack->transition = true;
+    pthread_mutex_unlock(&stack->lock);
+    r = rewrite(stack, (uint64_t)st.st_size, &st.st_mtim);
+    pthread_mutex_lock(&stack->lock);
+    finish(stack, r);
+    layout_destroy(&stack->layout);
+    stack_unload_if_idle(stack);
+    pthread_mutex_unlock(&stack->lock);
+    return r;
+}
+
+static bool much_is_dead(struct stack *stack)
+{
+    struct blob_stats stats = {0};
+    pthread_mutex_lock(&stack->lock);
+    bool idle =
+        stack->readers + stack->writers == 0 && stack->kind == STACK_BLOB && stack->blob != NULL;
+    if (idle)
+        blob_stats(stack->blob->blob, &stats);
+    pthread_mutex_unlock(&stack->lock);
+    uint64_t dead = stats.file_bytes - stats.live_bytes;
+    return idle && dead > COMPACT_DEAD_BYTES && dead > stats.file_bytes / COMPACT_DEAD_SHARE;
+}
+
+void compact_if_worthwhile(struct stack *stack)
+{
+    pthread_mutex_lock(&stack->lock);
+    bool due = stack->convert_due && stack->kind == STACK_PLAIN;
+    pthread_mutex_unlock(&stack->lock);
+    int r = 0;
+    if (due)
+        r = convert(stack);
+    else if (much_is_dead(stack))
+        r = stack_compact(stack);
+    if (r < 0 && r != -EBUSY)
+        log_warn("a file could not be rewritten: %s; it stays as it is", strerror(-r));
+}

@@ -1,0 +1,256 @@
+/* What the files of this room share. Nobody outside includes it.
+ *
+ * A stack, by what its backing file is:
+ *
+ *   EMPTY --birth.c--> BLOB    bytes that look like an image, or a name that must be a blob
+ *   EMPTY --birth.c--> PLAIN   anything else: stored verbatim
+ *   BLOB  --birth.c--> EMPTY   truncated to nothing: born again by its next bytes
+ *   PLAIN --compact.c--> BLOB  renamed to a stack's name, when idle
+ *
+ * Where the only copy of a byte of a stack lies, and what happens to it then:
+ *
+ *   state of the byte         only copy              daemon killed      power cut          disk
+ * full in the overlay            spool (memory)         lost               lost               kept,
+ * retried under an encode job       spool (memory)         lost               lost kept, retried
+ *   appended and committed    blob file, page cache  lost (not in a     lost               -
+ *                                                    checkpoint yet)
+ *   behind a checkpoint       blob file, synced      kept               kept               kept
+ *   of a PLAIN file           backing file           kept               kept after fsync   ENOSPC
+ *
+ * fsync(2), a release of the last writer, and the ticker (every few seconds while dirty) bring
+ * bytes down to the last line but one of that table.
+ *
+ * Lock order: stack.lock, then volume.lock, then the leaves (blob, spool, cache, tree, queue). */
+#ifndef SQYFS_VOLUME_CORE_H
+#define SQYFS_VOLUME_CORE_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <time.h>
+
+#include "base/io.h"
+#include "base/workq.h"
+#include "cache/cache.h"
+#include "codec/sqy.h"
+#include "store/blob.h"
+#include "store/index.h"
+#include "store/spool.h"
+#include "volume/coder.h"
+#include "volume/overlay.h"
+#include "volume/policy.h"
+#include "volume/volume.h"
+
+#define VOLUME_BUCKETS      4096u /* of the table of stacks */
+#define VOLUME_TENDERS      16u   /* threads that settle and flush; they mostly wait for disk */
+#define VOLUME_DIRTY_AGE_MS 5000  /* an open stack's bytes reach a checkpoint after this long */
+#define VOLUME_TICK_MS      1000
+#define STACK_MAX_JOBS      64u /* of one stack at a time: bounds memory in flight */
+#define STACK_HOLD_ROUND    4u  /* flush rounds before writers are made to wait */
+#define STACK_MAX_SIZE      ((uint64_t)1 << 60)
+
+/* An open blob, shared by readers that may outlive its being the stack's present one. */
+struct blobref {
+    struct blob *blob;
+    atomic_uint refs;
+    uint64_t incarnation; /* owner in the cache */
+    bool writable;
+};
+
+enum stack_kind { STACK_EMPTY, STACK_PLAIN, STACK_BLOB };
+
+struct job;
+
+/* What getattr needs of a blob that is not open, and the backing state it was read from. */
+struct stack_attr {
+    bool valid;
+    uint64_t stored_bytes;
+    struct timespec stored_mtime, stored_ctime;
+    uint64_t size;
+    struct timespec mtime;
+};
+
+struct stack {
+    struct volume *volume;
+    int fd; /* O_PATH of the backing file; constant number */
+
+    /* guarded by volume.lock */
+    struct stack *hash_next;
+    struct stack *dirty_prev, *dirty_next;
+    bool in_dirty; /* holds a reference */
+    unsigned refs;
+    uint64_t dev, ino;
+
+    pthread_mutex_t lock; /* guards all below */
+    pthread_cond_t changed;
+    enum stack_kind kind;
+    bool named_blob; /* lies under the blob spelling */
+    bool transition; /* kind or blob being exchanged: writers and other transitions wait */
+    bool hold;       /* writers wait: a flush could not keep up with them */
+    bool flushing;   /* one flush at a time */
+    bool syncing;    /* a checkpoint is on its way to the disk */
+    unsigned readers, writers;
+    unsigned plain_io; /* reads and writes of data_fd under way */
+    int data_fd;       /* of an EMPTY or PLAIN file; -1 */
+    bool data_rw;
+    struct blobref *blob; /* of a BLOB that is loaded */
+    struct sqy_pipeline *pipeline;
+    struct overlay overlay;
+    struct layout *layout;
+    bool layout_behind; /* it wants bytes that were not in memory */
+    uint64_t size;      /* of an EMPTY one or a loaded BLOB */
+    struct timespec mtime;
+    bool modified;      /* something is not in a checkpoint yet */
+    bool unsynced_name; /* the name has changed since the directory was synced */
+    int64_t dirty_since_ms;
+    struct job *jobs;
+    unsigned n_jobs;
+    uint64_t last_job; /* sequence number given last */
+    uint64_t n_lost;   /* jobs whose result was thrown away or could not be stored */
+    int error;         /* of the last attempt to store, 0 after a good one */
+    bool damaged;
+    bool convert_due; /* a PLAIN one that by its new name should be a BLOB */
+    bool tend_queued;
+    unsigned tending; /* threads in tend_run() */
+    struct work tend_work;
+    struct stack_attr attr;
+    uint64_t read_end; /* where the last read stopped: sequential readers */
+    unsigned prefetching;
+};
+
+struct volume_counters {
+    atomic_ullong bytes_in, bytes_out;           /* written by and read by applications */
+    atomic_ullong chunks_encoded, bytes_encoded; /* plain bytes */
+    atomic_ullong bytes_coded;                   /* what they became */
+    atomic_ullong chunks_raw, chunks_provisional, chunks_lost;
+    atomic_ullong chunks_decoded, bytes_decoded, checksum_errors;
+    atomic_ullong checkpoints, store_errors;
+};
+
+struct sync_request;
+
+struct volume {
+    struct volume_config config;
+    const struct io *io;
+    struct tree *tree;
+    int lock_fd;  /* STORE/.sqyfs/lock, flocked; -1 read-only */
+    int state_fd; /* STORE/.sqyfs; -1 read-only without one */
+    struct spool *spool;
+    struct cache *cache;
+    struct index *index;
+    struct policy *policy;
+    struct workq *encoders, *tenders;
+    struct volume_counters counters;
+    atomic_ullong next_incarnation;
+    atomic_uint jobs_in_flight;
+    time_t started;
+
+    pthread_mutex_t lock; /* guards all below */
+    struct stack *buckets[VOLUME_BUCKETS];
+    struct stack *dirty; /* list head */
+    unsigned n_stacks, n_dirty;
+    struct coder *coders[64]; /* idle ones */
+    unsigned n_coders;
+    bool closing;
+    pthread_cond_t tick;
+    pthread_t ticker, syncer, refiller;
+    bool ticker_runs, syncer_runs, refiller_runs;
+
+    pthread_mutex_t sync_lock; /* guards the queue of requests; a leaf */
+    pthread_cond_t sync_changed;
+    struct sync_request *sync_head, **sync_tail;
+    bool sync_closing;
+
+    pthread_mutex_t statfs_lock; /* guards the room below; a leaf */
+    int64_t statfs_ms;
+    uint64_t statfs_avail, statfs_reserve;
+};
+
+int64_t now_ms(void); /* monotonic */
+
+/* volume.c */
+struct coder *volume_take_coder(struct volume *volume); /* NULL: out of memory */
+void volume_give_coder(struct volume *volume, struct coder *coder);
+void volume_kick(struct volume *volume); /* the ticker looks around now */
+/* 0, or -ENOSPC where `len` more bytes might not fit the backing filesystem. */
+int volume_has_room(struct volume *volume, uint64_t len);
+
+/* stack.c */
+void stack_ref(struct stack *stack);
+void stack_unref(struct stack *stack);
+/* Compaction has put another inode behind the descriptor. */
+void stack_rekey(struct stack *stack, const struct stat *st);
+void stack_mark_dirty(struct stack *stack); /* stack.lock held */
+void stack_mark_clean(struct stack *stack); /* stack.lock held; caller has a reference */
+struct blobref *blobref_create(struct volume *volume, struct blob *blob, bool writable);
+struct blobref *blobref_get(struct blobref *ref);
+void blobref_put(struct volume *volume, struct blobref **ref);
+/* Loads the blob of a BLOB stack; lock held, released meanwhile. */
+int stack_load(struct stack *stack, bool writable);
+/* Loads, makes the layout, feeds it; lock held, released meanwhile. */
+int stack_load_layout(struct stack *stack);
+/* Feeds the layout. `wait`: may decode what it wants, lock released meanwhile. */
+int stack_update_layout(struct stack *stack, bool final, bool wait);
+/* What only an idle stack may give up: descriptors, table, layout. Lock held. */
+void stack_unload_if_idle(struct stack *stack);
+void stack_wait_transition(struct stack *stack); /* lock held */
+/* Descriptor of the backing file itself. */
+int stack_open_backing(const struct stack *stack, bool write);
+/* Last part of the visible path; -ESTALE where there is none. `dir` gets what is before it. */
+int stack_name(const struct stack *stack, char *path, size_t len, const char **name);
+/* Takes [off, end) out of overlay and table; lock held, released meanwhile. */
+int stack_punch(struct stack *stack, uint64_t off, uint64_t end);
+
+/* read.c */
+ssize_t read_stack(struct stack *stack, void *buf, size_t len, uint64_t off, bool wait);
+/* Exactly len bytes of the stack, wherever they are; zeros past the end. [waits] */
+int read_exact(struct stack *stack, void *buf, size_t len, uint64_t off);
+/* What is in memory of [off, off+len), lock held; the prefix that is there. */
+int read_memory(struct stack *stack, void *buf, uint32_t len, uint64_t off);
+
+/* job.c */
+/* Starts an encode job; lock held. Claims are copied. 0 or -ENOMEM. */
+int job_start(struct stack *stack, const struct sqy_box *box, bool big_endian, uint32_t flags,
+              const struct blob_claim *claims, unsigned n_claims);
+int job_start_unit(struct stack *stack, const struct layout_unit *unit);
+/* Whether a job in flight, not stale, will store byte `off`; *end is where its claim ends. Lock
+ * held. */
+bool job_covers(const struct stack *stack, uint64_t off, uint64_t *end);
+/* Bytes have changed under the jobs' hands. Lock held. */
+void job_mark_stale(struct stack *stack, uint64_t off, uint64_t end);
+/* Waits until every job up to `seq` is through; lock held, released meanwhile. */
+void job_wait(struct stack *stack, uint64_t seq);
+void job_wait_room(struct stack *stack);
+
+/* flush.c */
+/* Starts jobs for what a write of [off, end) has completed; lock held. */
+void flush_completed(struct stack *stack, uint64_t off, uint64_t end);
+/* Everything accepted so far gets into the blob; `settle` cuts it properly too. [waits] */
+int flush_stack(struct stack *stack, bool settle);
+/* flush_stack() and a checkpoint. [waits] */
+int flush_durable(struct stack *stack, bool settle);
+void flush_tend_async(struct stack *stack); /* lock held */
+int flush_make_room(struct stack *stack);
+
+/* sync.c */
+int sync_start(struct volume *volume);
+void sync_stop(struct volume *volume);
+int sync_checkpoint(struct volume *volume, struct blobref *ref, const struct blob_state *state,
+                    unsigned flags, bool sync_name);
+
+/* birth.c */
+/* Decides what an EMPTY stack is if it can (`final`: it must) and makes it that; lock held,
+ * released meanwhile. 0 also when undecided. */
+int birth_classify(struct stack *stack, bool final);
+/* A BLOB becomes EMPTY (or an empty BLOB); lock held, released meanwhile. */
+int birth_reset(struct stack *stack);
+
+/* compact.c */
+/* After settling: rewrites a blob of which much is dead, converts a plain file that by its name or
+ * content should be a blob. Failing costs nothing but room. [waits] */
+void compact_if_worthwhile(struct stack *stack);
+
+/* volume.c: what the index and the log learn of a stack */
+void volume_note_stored(struct stack *stack, struct blobref *ref);
+void volume_note_damaged(struct stack *stack, uint64_t off, const char *what);
+
+#endif

@@ -1,0 +1,436 @@
+/* When and how bytes leave the overlay.
+ *
+ * By themselves, as soon as a unit of the layout is complete: flush_completed(), from the write.
+ * Forced, by flush_stack(): by age, at fsync, under pressure. Complete units are encoded; what is
+ * not complete goes as it is into byte chunks that are marked provisional. For good, when the last
+ * writer has gone ("settle"): incomplete units are merged with what the blob has of them, and
+ * provisional bytes that turned out to be voxels are cut again.
+ *
+ * A round of a flush starts jobs for all that is dirty and waits for them. Writers go on meanwhile,
+ * so some results may be stale; after a few rounds writers are held until one round gets through.
+ */
+#include "volume/core.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "volume/pack.h"
+
+#define GATHER_CLAIMS 512u
+
+/* Bytes on their way into byte chunks. */
+struct gather {
+    struct stack *stack;
+    uint32_t flags;
+    uint64_t total;
+    unsigned n_claims;
+    struct blob_claim claims[GATHER_CLAIMS];
+};
+
+static int gather_flush(struct gather *gather)
+{
+    if (gather->n_claims == 0)
+        return 0;
+    struct sqy_box box = {SQY_BYTES, 1, 1, (uint32_t)gather->total, 1};
+    int r = job_start(gather->stack, &box, false, gather->flags, gather->claims, gather->n_claims);
+    gather->n_claims = 0;
+    gather->total = 0;
+    return r;
+}
+
+static int gather_add(struct gather *gather, uint64_t off, uint64_t end)
+{
+    uint64_t target = gather->stack->volume->config.chunk;
+    while (off < end) {
+        if (gather->total >= target || gather->n_claims == GATHER_CLAIMS) {
+            int r = gather_flush(gather);
+            if (r < 0)
+                return r;
+        }
+        uint64_t len = end - off < target - gather->total ? end - off : target - gather->total;
+        struct blob_claim *last = &gather->claims[gather->n_claims];
+        if (gather->n_claims > 0 && last[-1].off + last[-1].len == off) {
+            last[-1].len += len;
+        } else {
+            *last = (struct blob_claim){off, len, (uint32_t)gather->total};
+            gather->n_claims++;
+        }
+        gather->total += len;
+        off += len;
+    }
+    return 0;
+}
+
+static uint64_t piece_end(const struct layout_unit *unit, uint64_t off)
+{
+    for (uint32_t i = 0; i < unit->n_pieces; i++)
+        if (off >= unit->pieces[i].off && off - unit->pieces[i].off < unit->pieces[i].len)
+            return unit->pieces[i].off + unit->pieces[i].len;
+    return off + 1;
+}
+
+static bool unit_within(const struct layout_unit *unit, uint64_t size)
+{
+    const struct layout_piece *last = &unit->pieces[unit->n_pieces - 1];
+    return last->off <= size && last->len <= size - last->off;
+}
+
+static bool unit_complete(const struct stack *stack, const struct layout_unit *unit)
+{
+    for (uint32_t i = 0; i < unit->n_pieces; i++)
+        if (!overlay_covers(&stack->overlay, unit->pieces[i].off, unit->pieces[i].len))
+            return false;
+    return true;
+}
+
+void flush_completed(struct stack *stack, uint64_t off, uint64_t end)
+{
+    struct layout_unit unit;
+    uint64_t next, job_end;
+    for (uint64_t at = off; at < end; at = next) {
+        if (!layout_unit_at(stack->layout, at, &unit, &next))
+            continue;
+        next = piece_end(&unit, at);
+        if (unit.open || !unit_complete(stack, &unit) ||
+            job_covers(stack, unit.pieces[0].off, &job_end))
+            continue;
+        if (job_start_unit(stack, &unit) < 0)
+            return; /* out of memory: the next flush comes to it */
+    }
+}
+
+struct round {
+    struct stack *stack;
+    bool settle; /* cut properly */
+    bool merge;  /* units may be completed from the blob */
+    struct gather bytes;
+};
+
+/* The dirty run [start, end), or the front of it; *next is where to go on. */
+static int flush_run(struct round *round, uint64_t start, uint64_t end, uint64_t *next)
+{
+    struct stack *stack = round->stack;
+    struct layout_unit unit;
+    uint64_t part_end;
+    if (job_covers(stack, start, &part_end)) {
+        *next = part_end;
+        return 0;
+    }
+    if (!layout_unit_at(stack->layout, start, &unit, &part_end)) {
+        *next = end < part_end ? end : part_end;
+        return gather_add(&round->bytes, start, *next);
+    }
+    part_end = piece_end(&unit, start);
+    bool whole = (!unit.open || round->settle) && unit_complete(stack, &unit);
+    if (whole || (round->settle && round->merge && unit_within(&unit, stack->size))) {
+        *next = part_end;
+        return job_start_unit(stack, &unit);
+    }
+    *next = end < part_end ? end : part_end;
+    return gather_add(&round->bytes, start, *next);
+}
+
+static int flush_dirty(struct round *round)
+{
+    struct stack *stack = round->stack;
+    uint64_t start, end, next;
+    for (uint64_t at = 0; overlay_next(&stack->overlay, at, &start, &end); at = next) {
+        int r = flush_run(round, start, end, &next);
+        if (r < 0)
+            return r;
+    }
+    return gather_flush(&round->bytes);
+}
+
+/* One provisional extent: the units that it lies in are encoded anew; what is in none stays. */
+static int recut_extent(struct stack *stack, uint64_t off, uint64_t end)
+{
+    struct layout_unit unit;
+    uint64_t next;
+    for (uint64_t at = off; at < end; at = next) {
+        if (!layout_unit_at(stack->layout, at, &unit, &next))
+            continue;
+        next = piece_end(&unit, at);
+        uint64_t job_end;
+        if (!unit_within(&unit, stack->size) || job_covers(stack, at, &job_end))
+            continue;
+        int r = job_start_unit(stack, &unit);
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+static int recut(struct stack *stack)
+{
+    struct blob_stats stats;
+    blob_stats(stack->blob->blob, &stats);
+    if (stats.provisional_bytes == 0)
+        return 0;
+    for (uint64_t at = 0; at < stack->size;) {
+        struct blob_extent extent;
+        struct blobref *ref = blobref_get(stack->blob);
+        int r = blob_find(ref->blob, at, &extent);
+        if (r == -EAGAIN) {
+            pthread_mutex_unlock(&stack->lock);
+            r = blob_prepare(ref->blob, at, 1);
+            pthread_mutex_lock(&stack->lock);
+            if (r >= 0)
+                r = -EAGAIN;
+        }
+        bool moved = ref != stack->blob;
+        blobref_put(stack->volume, &ref);
+        if (moved)
+            return 0;
+        if (r == -EAGAIN)
+            continue;
+        if (r < 0)
+            return r;
+        uint64_t end = extent.claim.off + extent.claim.len;
+        if (!extent.hole && extent.chunk.flags & (BLOB_PROVISIONAL | BLOB_LOWER_RUNG)) {
+            job_wait_room(stack);
+            r = recut_extent(stack, at, end < stack->size ? end : stack->size);
+            if (r < 0)
+                return r;
+        }
+        at = end;
+    }
+    return 0;
+}
+
+static int flush_round(struct stack *stack, bool settle, bool merge)
+{
+    bool final = settle && stack->writers == 0;
+    int r = stack_update_layout(stack, final, true);
+    if (r < 0)
+        return r;
+    struct round round = {.stack = stack, .settle = settle, .merge = merge};
+    round.bytes.stack = stack;
+    round.bytes.flags = final ? 0 : BLOB_PROVISIONAL;
+    r = flush_dirty(&round);
+    if (r >= 0 && settle && merge)
+        r = recut(stack);
+    return r;
+}
+
+/* Lock held, dropped meanwhile. */
+static int flush_rounds(struct stack *stack, bool settle)
+{
+    bool merge = !stack->damaged;
+    for (unsigned n = 0;; n++) {
+        uint64_t lost = stack->n_lost;
+        stack->error = 0;
+        int r = flush_round(stack, settle, merge);
+        job_wait(stack, stack->last_job);
+        if (r >= 0)
+            r = stack->error;
+        if (r == -EIO && merge) { /* what the units were to be merged with cannot be read */
+            merge = false;
+            continue;
+        }
+        if (r < 0 || stack->n_lost == lost || stack->kind != STACK_BLOB)
+            return r;
+        if (n >= STACK_HOLD_ROUND)
+            stack->hold = true;
+    }
+}
+
+static int flush_prepare(struct stack *stack, bool settle)
+{
+    stack_wait_transition(stack);
+    int r = 0;
+    if (stack->kind == STACK_EMPTY && (stack->overlay.bytes > 0 || stack->size > 0))
+        r = birth_classify(stack, true);
+    if (r < 0 || stack->kind != STACK_BLOB)
+        return r;
+    r = stack_load(stack, true);
+    if (r < 0)
+        return r;
+    struct blob_stats stats;
+    blob_stats(stack->blob->blob, &stats);
+    if (stack->overlay.bytes > 0 || (settle && stats.provisional_bytes > 0))
+        r = stack_load_layout(stack);
+    return r;
+}
+
+int flush_stack(struct stack *stack, bool settle)
+{
+    pthread_mutex_lock(&stack->lock);
+    while (stack->flushing)
+        pthread_cond_wait(&stack->changed, &stack->lock);
+    stack->flushing = true;
+    int r = flush_prepare(stack, settle);
+    if (r >= 0 && stack->kind == STACK_BLOB && stack->layout != NULL)
+        r = flush_rounds(stack, settle);
+    stack->flushing = false;
+    stack->hold = false;
+    pthread_cond_broadcast(&stack->changed);
+    pthread_mutex_unlock(&stack->lock);
+    return r;
+}
+
+/* ---- durable ---- */
+
+static char *meta_of(struct stack *stack)
+{
+    if (stack->layout != NULL) {
+        struct layout_info info;
+        layout_info(stack->layout, &info);
+        return pack_meta_write(&info);
+    }
+    struct blob_state state;
+    blob_state(stack->blob->blob, &state);
+    return strdup(state.meta);
+}
+
+static int sync_plain(struct stack *stack)
+{
+    int fd = stack->data_fd;
+    bool clean = stack->kind == STACK_PLAIN || stack->overlay.bytes == 0;
+    stack->modified = stack->modified && !clean;
+    if (!stack->modified)
+        stack_mark_clean(stack);
+    if (fd < 0)
+        return 0;
+    stack->plain_io++;
+    pthread_mutex_unlock(&stack->lock);
+    int r = fsync(fd) < 0 ? -errno : 0;
+    pthread_mutex_lock(&stack->lock);
+    stack->plain_io--;
+    pthread_cond_broadcast(&stack->changed);
+    return r;
+}
+
+/* The checkpoint after a flush; lock held, dropped meanwhile. `size` is what the flush began with.
+ */
+static int sync_blob(struct stack *stack, uint64_t size, bool settle)
+{
+    struct volume *volume = stack->volume;
+    bool clean = stack->overlay.bytes == 0 && stack->n_jobs == 0;
+    struct blob_state state = {.size = clean || stack->size < size ? stack->size : size,
+                               .mtime = stack->mtime};
+    char *meta = meta_of(stack);
+    if (meta == NULL)
+        return -ENOMEM;
+    state.meta = meta;
+    bool sync_name = stack->unsynced_name;
+    struct blobref *ref = blobref_get(stack->blob);
+    stack->modified = !clean;
+    stack->dirty_since_ms = now_ms();
+    stack->syncing = true;
+    pthread_mutex_unlock(&stack->lock);
+    int r = sync_checkpoint(volume, ref, &state, settle ? BLOB_FULL : 0, sync_name);
+    free(meta);
+    if (r >= 0 && settle)
+        volume_note_stored(stack, ref);
+    blobref_put(volume, &ref);
+    pthread_mutex_lock(&stack->lock);
+    stack->syncing = false;
+    pthread_cond_broadcast(&stack->changed);
+    if (r < 0) {
+        stack->modified = true;
+        stack->error = r;
+        atomic_fetch_add(&volume->counters.store_errors, 1);
+        return r;
+    }
+    if (sync_name)
+        stack->unsynced_name = false;
+    if (!stack->modified)
+        stack_mark_clean(stack);
+    return 0;
+}
+
+int flush_durable(struct stack *stack, bool settle)
+{
+    pthread_mutex_lock(&stack->lock);
+    while (stack->syncing)
+        pthread_cond_wait(&stack->changed, &stack->lock);
+    uint64_t size = stack->size;
+    bool needed = stack->modified || stack->kind != STACK_BLOB;
+    pthread_mutex_unlock(&stack->lock);
+    if (!needed)
+        return 0;
+    int r = flush_stack(stack, settle);
+    pthread_mutex_lock(&stack->lock);
+    while (stack->syncing || stack->transition)
+        pthread_cond_wait(&stack->changed, &stack->lock);
+    if (stack->kind != STACK_BLOB)
+        r = r < 0 ? r : sync_plain(stack);
+    else if (r >= 0 && stack->modified)
+        r = sync_blob(stack, size, settle);
+    pthread_mutex_unlock(&stack->lock);
+    return r;
+}
+
+/* ---- in the background ---- */
+
+static void tend_run(struct work *work)
+{
+    struct stack *stack = (struct stack *)((char *)work - offsetof(struct stack, tend_work));
+    pthread_mutex_lock(&stack->lock);
+    stack->tend_queued = false;
+    stack->tending++;
+    bool settle = stack->writers == 0;
+    pthread_mutex_unlock(&stack->lock);
+    int r = flush_durable(stack, settle);
+    if (r >= 0 && settle)
+        compact_if_worthwhile(stack);
+    pthread_mutex_lock(&stack->lock);
+    stack->error = r;
+    stack->tending--;
+    pthread_cond_broadcast(&stack->changed);
+    stack_unload_if_idle(stack);
+    pthread_mutex_unlock(&stack->lock);
+    stack_unref(stack);
+}
+
+void flush_tend_async(struct stack *stack)
+{
+    if (stack->tend_queued)
+        return;
+    stack->tend_queued = true;
+    stack->tend_work.run = tend_run;
+    stack_ref(stack);
+    workq_push(stack->volume->tenders, &stack->tend_work);
+}
+
+/* The stack that holds most of the spool, referenced; NULL where none holds any. */
+static struct stack *largest_holder(struct volume *volume)
+{
+    struct stack *best = NULL;
+    size_t most = 0;
+    pthread_mutex_lock(&volume->lock);
+    for (struct stack *stack = volume->dirty; stack != NULL; stack = stack->dirty_next) {
+        size_t blocks = atomic_load(&stack->overlay.n_held);
+        if (blocks > most) {
+            best = stack;
+            most = blocks;
+        }
+    }
+    if (best != NULL)
+        best->refs++;
+    pthread_mutex_unlock(&volume->lock);
+    return best;
+}
+
+/* A writer found no block, or its own bytes too torn to take more. No lock held. */
+int flush_make_room(struct stack *stack)
+{
+    struct volume *volume = stack->volume;
+    uint64_t seen = spool_seen(volume->spool);
+    if (spool_used(volume->spool) < spool_total(volume->spool))
+        return flush_stack(stack, false);
+    if (atomic_load(&volume->jobs_in_flight) > 0) {
+        spool_wait(volume->spool, &seen);
+        return 0;
+    }
+    struct stack *victim = largest_holder(volume);
+    if (victim == NULL)
+        return 0;
+    int r = flush_stack(victim, false);
+    stack_unref(victim);
+    return r;
+}

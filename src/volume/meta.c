@@ -1,0 +1,126 @@
+#include "volume/pack.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <yajl/yajl_gen.h>
+#include <yajl/yajl_tree.h>
+
+#include "codec/sqy.h"
+
+/* One table both ways: the JSON key of every number that the index wants to know again. */
+static const struct {
+    const char *key;
+    size_t offset;
+    enum { META_U64, META_U32, META_DOUBLE, META_BOOL } kind;
+} fields[] = {
+    {"depth", offsetof(struct layout_info, depth), META_U64},
+    {"height", offsetof(struct layout_info, height), META_U64},
+    {"width", offsetof(struct layout_info, width), META_U64},
+    {"spp", offsetof(struct layout_info, spp), META_U32},
+    {"channels", offsetof(struct layout_info, channels), META_U32},
+    {"slices", offsetof(struct layout_info, slices), META_U32},
+    {"frames", offsetof(struct layout_info, frames), META_U32},
+    {"voxel_x", offsetof(struct layout_info, voxel_x), META_DOUBLE},
+    {"voxel_y", offsetof(struct layout_info, voxel_y), META_DOUBLE},
+    {"voxel_z", offsetof(struct layout_info, voxel_z), META_DOUBLE},
+    {"big_endian", offsetof(struct layout_info, big_endian), META_BOOL},
+    {"one_volume", offsetof(struct layout_info, one_volume), META_BOOL},
+    {"pixel_hash", offsetof(struct layout_info, pixel_hash), META_BOOL},
+};
+
+#define N_FIELDS (sizeof(fields) / sizeof(fields[0]))
+
+static void put_text(yajl_gen gen, const char *text)
+{
+    yajl_gen_string(gen, (const unsigned char *)text, strlen(text));
+}
+
+static void put_field(yajl_gen gen, const struct layout_info *info, size_t i)
+{
+    const char *at = (const char *)info + fields[i].offset;
+    put_text(gen, fields[i].key);
+    switch (fields[i].kind) {
+    case META_U64:
+        yajl_gen_integer(gen, (long long)*(const uint64_t *)(const void *)at);
+        break;
+    case META_U32:
+        yajl_gen_integer(gen, *(const uint32_t *)(const void *)at);
+        break;
+    case META_DOUBLE:
+        yajl_gen_double(gen, *(const double *)(const void *)at);
+        break;
+    case META_BOOL:
+        yajl_gen_bool(gen, *(const bool *)at);
+        break;
+    }
+}
+
+char *pack_meta_write(const struct layout_info *info)
+{
+    yajl_gen gen = yajl_gen_alloc(NULL);
+    if (gen == NULL)
+        return NULL;
+    const char *type = sqy_type_name((enum sqy_type)info->type);
+    yajl_gen_map_open(gen);
+    put_text(gen, "type");
+    put_text(gen, info->type == LAYOUT_BYTES || type == NULL ? "" : type);
+    for (size_t i = 0; i < N_FIELDS; i++)
+        put_field(gen, info, i);
+    yajl_gen_map_close(gen);
+    const unsigned char *text;
+    size_t len;
+    char *copy = NULL;
+    if (yajl_gen_get_buf(gen, &text, &len) == yajl_gen_status_ok)
+        copy = strndup((const char *)text, len);
+    yajl_gen_free(gen);
+    return copy;
+}
+
+static void get_field(yajl_val root, struct layout_info *info, size_t i)
+{
+    const char *path[] = {fields[i].key, NULL};
+    yajl_val value = yajl_tree_get(root, path, yajl_t_any);
+    char *at = (char *)info + fields[i].offset;
+    if (value == NULL)
+        return;
+    bool natural = YAJL_IS_INTEGER(value) && YAJL_GET_INTEGER(value) >= 0;
+    switch (fields[i].kind) {
+    case META_U64:
+        if (natural)
+            *(uint64_t *)(void *)at = (uint64_t)YAJL_GET_INTEGER(value);
+        break;
+    case META_U32:
+        if (natural && YAJL_GET_INTEGER(value) <= UINT32_MAX)
+            *(uint32_t *)(void *)at = (uint32_t)YAJL_GET_INTEGER(value);
+        break;
+    case META_DOUBLE:
+        if (YAJL_IS_NUMBER(value))
+            *(double *)(void *)at = YAJL_GET_DOUBLE(value);
+        break;
+    case META_BOOL:
+        *(bool *)at = YAJL_IS_TRUE(value);
+        break;
+    }
+}
+
+int pack_meta_parse(const char *meta, struct layout_info *info)
+{
+    memset(info, 0, sizeof(*info));
+    if (meta[0] == '\0')
+        return 0;
+    yajl_val root = yajl_tree_parse(meta, NULL, 0);
+    if (!YAJL_IS_OBJECT(root)) {
+        yajl_tree_free(root);
+        return -EBADMSG;
+    }
+    const char *path[] = {"type", NULL};
+    const char *type = YAJL_GET_STRING(yajl_tree_get(root, path, yajl_t_string));
+    enum sqy_type parsed;
+    if (type != NULL && sqy_type_parse(type, strlen(type), &parsed) == 0)
+        info->type = (enum layout_type)parsed;
+    for (size_t i = 0; i < N_FIELDS; i++)
+        get_field(root, info, i);
+    yajl_tree_free(root);
+    return 0;
+}

@@ -1,0 +1,31 @@
+/* Which pipeline a directory's new stacks get: a plain text file at the store's root, so that it
+ * goes where the store goes.
+ *
+ *   # comment
+ *   pipeline <TAB> text <TAB> path/of/the/directory
+ *
+ * The path comes last and is taken to the end of the line; newline, backslash and control
+ * characters in it are written as \ooo. "" is the root. The nearest directory upwards decides.
+ * Thread safe. */
+#ifndef SQYFS_VOLUME_POLICY_H
+#define SQYFS_VOLUME_POLICY_H
+
+struct policy;
+
+#define POLICY_FILE ".sqyfs-policy"
+
+/* Reads the file in the store's root (absent: empty). Lines that are wrong are logged and kept as
+ * they are. `root_fd` is borrowed. */
+int policy_open(int root_fd, struct policy **out);
+void policy_close(struct policy **policy);
+
+/* What is set on this very directory, or on the nearest above `path` (`inherit`). -ENODATA. Caller
+ * frees. */
+int policy_get(struct policy *policy, const char *path, int inherit, char **text);
+/* NULL removes (-ENODATA where nothing is set). The file is replaced atomically and synced. */
+int policy_set(struct policy *policy, const char *path, const char *text);
+/* A directory got another name, or is gone: entries at and below it follow. */
+int policy_rename(struct policy *policy, const char *from, const char *to);
+int policy_remove(struct policy *policy, const char *path);
+
+#endif

@@ -1,0 +1,348 @@
+/* Reading a stack: overlay where it has bytes, else the table's chunks through the cache, else
+ * zeros.
+ *
+ * One pass copies what is at hand under the stack's lock. Where a chunk has to be decoded, or a
+ * table page loaded, the lock is dropped for that, and the pass goes on from the same byte by
+ * looking again: what was there may have changed meanwhile. */
+#include "volume/core.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/uio.h>
+
+/* How far a sequential reader is decoded ahead of, in plain bytes, and the most chunks at a time.
+ */
+#define READ_AHEAD_BYTES  (8u << 20)
+#define READ_AHEAD_CHUNKS 8u
+
+struct fill {
+    struct volume *volume;
+    struct blobref *ref;
+    const struct blob_chunk *chunk;
+};
+
+static int fill_chunk(void *ctx, void *data, size_t len)
+{
+    struct fill *fill = ctx;
+    (void)len;
+    struct coder *coder = volume_take_coder(fill->volume);
+    if (coder == NULL)
+        return -ENOMEM;
+    int r = coder_decode(coder, fill->ref->blob, fill->chunk, data);
+    volume_give_coder(fill->volume, coder);
+    if (r >= 0) {
+        atomic_fetch_add(&fill->volume->counters.chunks_decoded, 1);
+        atomic_fetch_add(&fill->volume->counters.bytes_decoded, len);
+    }
+    return r;
+}
+
+static struct cache_key key_of(const struct blobref *ref, const struct blob_chunk *chunk)
+{
+    return (struct cache_key){ref->incarnation, chunk->coded_off};
+}
+
+static int get_chunk(struct volume *volume, struct blobref *ref, const struct blob_chunk *chunk,
+                     struct cache_entry **entry)
+{
+    size_t len = sqy_box_bytes(&chunk->box);
+    if (len == 0 || len > BLOB_MAX_CHUNK)
+        return -EBADMSG;
+    struct fill fill = {volume, ref, chunk};
+    return cache_get(volume->cache, key_of(ref, chunk), len, fill_chunk, &fill, entry);
+}
+
+/* A chunk that a pass holds on to while the lock was dropped. */
+struct held {
+    struct blobref *ref;
+    struct cache_entry *entry;
+    uint64_t incarnation, coded_off;
+};
+
+static void held_put(struct volume *volume, struct held *held)
+{
+    if (held->entry != NULL)
+        cache_put(volume->cache, &held->entry);
+    blobref_put(volume, &held->ref);
+}
+
+/* Copies from the extent at `off` what is at hand. Returns bytes copied, 0 where *extent has to be
+ * fetched, -EAGAIN where a page has to be loaded, or an error. Lock held. */
+static ssize_t copy_extent(struct stack *stack, struct held *held, uint8_t *buf, size_t len,
+                           uint64_t off, struct blob_extent *extent)
+{
+    int r = blob_find(stack->blob->blob, off, extent);
+    if (r < 0)
+        return r;
+    uint64_t skip = off - extent->claim.off, n = extent->claim.len - skip;
+    if (n > len)
+        n = len;
+    if (extent->hole) {
+        memset(buf, 0, n);
+        return (ssize_t)n;
+    }
+    struct volume *volume = stack->volume;
+    bool mine = held->entry != NULL && held->incarnation == stack->blob->incarnation &&
+                held->coded_off == extent->chunk.coded_off;
+    if (!mine) {
+        held_put(volume, held);
+        if (cache_peek(volume->cache, key_of(stack->blob, &extent->chunk), &held->entry) < 0)
+            return 0;
+        held->incarnation = stack->blob->incarnation;
+        held->coded_off = extent->chunk.coded_off;
+    }
+    uint64_t src = extent->claim.src + skip;
+    if (src > cache_len(held->entry) || n > cache_len(held->entry) - src)
+        return -EBADMSG;
+    memcpy(buf, (const uint8_t *)cache_data(held->entry) + src, n);
+    return (ssize_t)n;
+}
+
+/* Copies from the front of [off, off+len): see copy_extent(). Lock held. */
+static ssize_t copy_some(struct stack *stack, struct held *held, uint8_t *buf, size_t len,
+                         uint64_t off, struct blob_extent *extent)
+{
+    uint64_t start, end;
+    bool over = overlay_next(&stack->overlay, off, &start, &end);
+    if (over && start == off) {
+        size_t n = end - off < len ? (size_t)(end - off) : len;
+        overlay_copy(&stack->overlay, buf, n, off);
+        return (ssize_t)n;
+    }
+    if (over && start - off < len)
+        len = (size_t)(start - off);
+    if (stack->kind == STACK_BLOB && stack->blob != NULL)
+        return copy_extent(stack, held, buf, len, off, extent);
+    memset(buf, 0, len);
+    return (ssize_t)len;
+}
+
+/* What copy_some() could not do at once; lock held, dropped meanwhile. */
+static int fetch_extent(struct stack *stack, struct held *held, bool page, uint64_t off,
+                        const struct blob_extent *extent)
+{
+    struct volume *volume = stack->volume;
+    struct blobref *ref = blobref_get(stack->blob);
+    pthread_mutex_unlock(&stack->lock);
+    int r;
+    if (page) {
+        r = blob_prepare(ref->blob, off, 1);
+        blobref_put(volume, &ref);
+    } else {
+        struct cache_entry *entry = NULL;
+        r = get_chunk(volume, ref, &extent->chunk, &entry);
+        held_put(volume, held);
+        held->ref = ref;
+        held->entry = entry;
+        held->incarnation = ref->incarnation;
+        held->coded_off = extent->chunk.coded_off;
+    }
+    pthread_mutex_lock(&stack->lock);
+    return r;
+}
+
+static int report(struct stack *stack, int r, uint64_t off)
+{
+    if (r != -EBADMSG && r != -ENODATA)
+        return r;
+    volume_note_damaged(stack, off, "has a chunk whose checksum does not match");
+    return -EIO;
+}
+
+/* `clip`: stop at the end of the stack; else zeros follow it. Lock held, dropped when needed. */
+static ssize_t read_held(struct stack *stack, uint8_t *buf, size_t len, uint64_t off, bool clip,
+                         bool wait)
+{
+    struct held held = {0};
+    struct blob_extent extent;
+    size_t done = 0;
+    ssize_t r = 0;
+    uint64_t retried = UINT64_MAX;
+    while (done < len) {
+        uint64_t at = off + done;
+        size_t want = len - done;
+        if (at >= stack->size) {
+            if (!clip) {
+                memset(buf + done, 0, want);
+                done = len;
+            }
+            break;
+        }
+        if (want > stack->size - at)
+            want = (size_t)(stack->size - at);
+        if (stack->kind == STACK_BLOB && stack->blob == NULL) { /* exchanged under our hands */
+            r = wait ? stack_load(stack, false) : -EAGAIN;
+            if (r < 0)
+                break;
+            continue;
+        }
+        r = copy_some(stack, &held, buf + done, want, at, &extent);
+        if (r > 0) {
+            done += (size_t)r;
+            continue;
+        }
+        if (r < 0 && r != -EAGAIN)
+            break;
+        if (!wait) {
+            r = -EAGAIN;
+            break;
+        }
+        uint64_t incarnation = stack->blob->incarnation;
+        r = fetch_extent(stack, &held, r == -EAGAIN, at, &extent);
+        bool moved = stack->blob == NULL || stack->blob->incarnation != incarnation;
+        if (r < 0 && !(moved && retried != at))
+            break;
+        r = 0;
+        retried = at;
+    }
+    held_put(stack->volume, &held);
+    if (r < 0 && r != -EAGAIN)
+        return report(stack, (int)r, off + done);
+    return r < 0 ? r : (ssize_t)done;
+}
+
+/* ---- read-ahead ---- */
+
+struct prefetch {
+    struct work work;
+    struct stack *stack;
+    struct blobref *ref;
+    struct blob_chunk chunk;
+};
+
+static void prefetch_run(struct work *work)
+{
+    struct prefetch *prefetch = (struct prefetch *)work;
+    struct stack *stack = prefetch->stack;
+    struct cache_entry *entry = NULL;
+    if (get_chunk(stack->volume, prefetch->ref, &prefetch->chunk, &entry) >= 0)
+        cache_put(stack->volume->cache, &entry);
+    blobref_put(stack->volume, &prefetch->ref);
+    pthread_mutex_lock(&stack->lock);
+    stack->prefetching--;
+    pthread_mutex_unlock(&stack->lock);
+    free(prefetch);
+    stack_unref(stack);
+}
+
+static void prefetch_start(struct stack *stack, const struct blob_chunk *chunk)
+{
+    struct prefetch *prefetch = malloc(sizeof(*prefetch));
+    if (prefetch == NULL)
+        return;
+    *prefetch = (struct prefetch){{prefetch_run, NULL}, stack, blobref_get(stack->blob), *chunk};
+    stack->prefetching++;
+    stack_ref(stack);
+    workq_push(stack->volume->encoders, &prefetch->work);
+}
+
+/* A reader that goes on where it stopped, up or down, has the next chunks decoded for it. Lock
+ * held. */
+static void read_ahead(struct stack *stack, uint64_t off, uint64_t end)
+{
+    bool up = off == stack->read_end, down = end == stack->read_end - (end - off);
+    stack->read_end = end;
+    if ((!up && !down) || stack->kind != STACK_BLOB || stack->blob == NULL || off == 0)
+        return;
+    uint64_t at = up ? end : off, done = 0;
+    while (done < READ_AHEAD_BYTES && stack->prefetching < READ_AHEAD_CHUNKS) {
+        struct blob_extent extent;
+        struct cache_entry *entry = NULL;
+        if ((up && at >= stack->size) || (!up && at == 0) ||
+            blob_find(stack->blob->blob, up ? at : at - 1, &extent) < 0 || extent.hole)
+            break;
+        uint64_t next = up ? extent.claim.off + extent.claim.len : extent.claim.off;
+        if (cache_peek(stack->volume->cache, key_of(stack->blob, &extent.chunk), &entry) >= 0)
+            cache_put(stack->volume->cache, &entry);
+        else
+            prefetch_start(stack, &extent.chunk);
+        done += up ? next - at : at - next;
+        at = next;
+    }
+}
+
+/* ---- the calls ---- */
+
+/* Through the descriptor of an EMPTY or PLAIN file; lock held, dropped meanwhile. */
+static ssize_t read_plain(struct stack *stack, void *buf, size_t len, uint64_t off, bool wait)
+{
+    int fd = stack->data_fd;
+    if (fd < 0)
+        return -EBADF;
+    struct iovec iov = {buf, len};
+    stack->plain_io++;
+    pthread_mutex_unlock(&stack->lock);
+    ssize_t r;
+    if (wait) {
+        r = io_pread_full(stack->volume->io, fd, buf, len, off);
+    } else {
+        r = preadv2(fd, &iov, 1, (off_t)off, RWF_NOWAIT);
+        r = r < 0 || (size_t)r < len ? -EAGAIN : r;
+    }
+    pthread_mutex_lock(&stack->lock);
+    stack->plain_io--;
+    pthread_cond_broadcast(&stack->changed);
+    return r;
+}
+
+ssize_t read_stack(struct stack *stack, void *buf, size_t len, uint64_t off, bool wait)
+{
+    if (off > STACK_MAX_SIZE || len > STACK_MAX_SIZE - off)
+        return 0;
+    pthread_mutex_lock(&stack->lock);
+    ssize_t r;
+    if (stack->kind == STACK_PLAIN) {
+        r = read_plain(stack, buf, len, off, wait);
+    } else {
+        r = 0;
+        if (stack->kind == STACK_BLOB && stack->blob == NULL)
+            r = wait ? stack_load(stack, false) : -EAGAIN;
+        if (r >= 0)
+            r = read_held(stack, buf, len, off, true, wait);
+    }
+    pthread_mutex_unlock(&stack->lock);
+    return r;
+}
+
+ssize_t stack_read(struct stack *stack, void *buf, size_t len, uint64_t off, bool wait)
+{
+    ssize_t r = read_stack(stack, buf, len, off, wait);
+    if (r <= 0)
+        return r;
+    atomic_fetch_add(&stack->volume->counters.bytes_out, (unsigned long long)r);
+    pthread_mutex_lock(&stack->lock);
+    read_ahead(stack, off, off + (uint64_t)r);
+    pthread_mutex_unlock(&stack->lock);
+    return r;
+}
+
+int read_exact(struct stack *stack, void *buf, size_t len, uint64_t off)
+{
+    pthread_mutex_lock(&stack->lock);
+    ssize_t r = stack->kind == STACK_PLAIN ? read_plain(stack, buf, len, off, true)
+                                           : read_held(stack, buf, len, off, false, true);
+    pthread_mutex_unlock(&stack->lock);
+    if (r >= 0 && (size_t)r < len)
+        memset((uint8_t *)buf + r, 0, len - (size_t)r);
+    return r < 0 ? (int)r : 0;
+}
+
+int read_memory(struct stack *stack, void *buf, uint32_t len, uint64_t off)
+{
+    struct held held = {0};
+    uint32_t done = 0;
+    while (done < len && off + done < stack->size) {
+        struct blob_extent extent = {.hole = false};
+        uint64_t at = off + done, start, end;
+        bool table = stack->kind == STACK_BLOB && stack->blob != NULL;
+        if (!table && (!overlay_next(&stack->overlay, at, &start, &end) || start != at))
+            break; /* a hole nobody has written yet */
+        ssize_t n = copy_some(stack, &held, (uint8_t *)buf + done, len - done, at, &extent);
+        if (n <= 0 || extent.hole)
+            break;
+        done += (uint32_t)n;
+    }
+    held_put(stack->volume, &held);
+    return (int)done;
+}

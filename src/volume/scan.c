@@ -1,0 +1,323 @@
+#include "volume/scan.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "store/tree.h"
+#include "volume/pack.h"
+
+/* ---- rows ---- */
+
+static void row_start(const struct stat *backing, const char *path, const char *state,
+                      struct scan_row *out)
+{
+    out->pipeline[0] = '\0';
+    out->row = (struct index_row){
+        .path = path,
+        .ino = backing->st_ino,
+        .stored_bytes = (uint64_t)backing->st_size,
+        .stored_mtime = backing->st_mtim,
+        .stored_ctime = backing->st_ctim,
+        .mtime = backing->st_mtim,
+        .pipeline = out->pipeline,
+        .type = "",
+        .state = state,
+    };
+}
+
+/* A pipeline that this version does not know keeps the spelling that the header has. */
+static int set_pipeline(struct scan_row *out, const char *text)
+{
+    struct sqy_pipeline *pipeline = NULL;
+    int r = sqy_pipeline_parse(text, &pipeline, NULL);
+    if (r == -ENOMEM)
+        return r;
+    const char *spelling = r == 0 ? sqy_pipeline_short(pipeline) : text;
+    size_t len = strnlen(spelling, sizeof(out->pipeline) - 1);
+    memcpy(out->pipeline, spelling, len);
+    out->pipeline[len] = '\0';
+    sqy_pipeline_free(&pipeline);
+    return 0;
+}
+
+static const char *type_text(enum sqy_type type)
+{
+    const char *name = type == SQY_BYTES ? NULL : sqy_type_name(type);
+    return name != NULL ? name : "";
+}
+
+int scan_row(struct blob *blob, const struct stat *backing, const char *path, struct scan_row *out)
+{
+    row_start(backing, path, "stored", out);
+    struct blob_header header;
+    blob_header(blob, &header);
+    int r = set_pipeline(out, header.pipename);
+    if (r < 0)
+        return r;
+    struct blob_state state;
+    blob_state(blob, &state);
+    struct layout_info info;
+    if (pack_meta_parse(state.meta != NULL ? state.meta : "", &info) < 0)
+        memset(&info, 0, sizeof(info)); /* a newer version's: the voxels stay readable without */
+    struct blob_stats stats;
+    blob_stats(blob, &stats);
+    struct index_row *row = &out->row;
+    row->plain_bytes = state.size;
+    row->mtime = state.mtime;
+    row->type = type_text((enum sqy_type)info.type);
+    row->depth = info.depth;
+    row->height = info.height;
+    row->width = info.width;
+    row->spp = info.spp;
+    row->channels = info.channels;
+    row->slices = info.slices;
+    row->frames = info.frames;
+    row->voxel_x = info.voxel_x;
+    row->voxel_y = info.voxel_y;
+    row->voxel_z = info.voxel_z;
+    row->digest = stats.digest;
+    return 0;
+}
+
+int scan_header_read(const struct io *io, int fd, struct sqy_header *out)
+{
+    for (size_t len = 4096;; len *= 8) {
+        if (len > SQY_HEADER_MAX)
+            len = SQY_HEADER_MAX;
+        void *data = malloc(len);
+        if (data == NULL)
+            return -ENOMEM;
+        ssize_t n = io_pread_full(io, fd, data, len, 0);
+        int r = n < 0 ? (int)n : sqy_header_parse(data, (size_t)n, out);
+        free(data);
+        if (r != -EAGAIN)
+            return r;
+        if ((size_t)n < len || len == SQY_HEADER_MAX)
+            return -EBADMSG;
+    }
+}
+
+int scan_header_box(const struct sqy_header *header, uint64_t shape[3], uint64_t *bytes)
+{
+    uint64_t total = sqy_type_size(header->type);
+    shape[0] = shape[1] = shape[2] = 1;
+    if (total == 0 || header->rank == 0 || header->rank > SQY_MAX_RANK)
+        return -EBADMSG;
+    for (unsigned i = 0; i < header->rank; i++) {
+        unsigned axis = header->rank - i <= 3 ? 3 - (header->rank - i) : 0;
+        if (header->shape[i] == 0 || __builtin_mul_overflow(total, header->shape[i], &total) ||
+            total > INT64_MAX)
+            return -EBADMSG;
+        shape[axis] *= header->shape[i]; /* no more than total */
+    }
+    *bytes = total;
+    return 0;
+}
+
+/* sqeazy's own blob: its header is all there is to know without decoding. */
+static int upstream_row(const struct io *io, int fd, struct scan_row *out)
+{
+    struct sqy_header header;
+    int r = scan_header_read(io, fd, &header);
+    if (r < 0)
+        return r;
+    uint64_t shape[3];
+    r = scan_header_box(&header, shape, &out->row.plain_bytes);
+    if (r >= 0)
+        r = set_pipeline(out, header.pipename);
+    if (r >= 0) {
+        out->row.type = type_text(header.type);
+        out->row.depth = shape[0];
+        out->row.height = shape[1];
+        out->row.width = shape[2];
+        out->row.spp = 1;
+        out->row.state = "stored";
+    }
+    sqy_header_free(&header);
+    return r;
+}
+
+int scan_row_file(const struct io *io, int fd, const struct stat *backing, const char *path,
+                  struct scan_row *out)
+{
+    row_start(backing, path, backing->st_size == 0 ? "stored" : "damaged", out);
+    if (backing->st_size == 0)
+        return 0; /* born a moment ago */
+    int own = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    if (own < 0)
+        return -errno;
+    struct blob *blob;
+    int r = blob_open(io, own, false, &blob);
+    if (r == 0) {
+        r = scan_row(blob, backing, path, out);
+        blob_close(&blob);
+        return r;
+    }
+    close(own);
+    if (r == -EMEDIUMTYPE)
+        r = upstream_row(io, fd, out);
+    return r == -EBADMSG || r == -ENOTSUP ? 0 : r;
+}
+
+/* ---- walks ---- */
+
+struct walk {
+    struct tree *tree; /* knows which names are shown */
+    scan_walk_fn *fn;
+    void *ctx;
+    unsigned unread;
+    char *path;
+    size_t len, cap;
+};
+
+/* Puts a name behind the path. Returns the length to go back to, or a negative errno. */
+static ssize_t path_push(struct walk *walk, const char *name)
+{
+    size_t old = walk->len, add = strlen(name) + 2;
+    if (walk->cap - old < add) {
+        char *path = realloc(walk->path, walk->cap * 2 + add);
+        if (path == NULL)
+            return -ENOMEM;
+        walk->path = path;
+        walk->cap = walk->cap * 2 + add;
+    }
+    if (old > 0)
+        walk->path[walk->len++] = '/';
+    memcpy(walk->path + walk->len, name, add - 1);
+    walk->len += add - 2;
+    return (ssize_t)old;
+}
+
+static void path_pop(struct walk *walk, ssize_t len)
+{
+    walk->len = (size_t)len;
+    walk->path[len] = '\0';
+}
+
+static int walk_dir(struct walk *walk, int dir_fd, bool is_root, unsigned depth);
+
+static int walk_below(struct walk *walk, int dir_fd, const char *name, unsigned depth)
+{
+    int fd = depth == SCAN_MAX_DEPTH
+                 ? -1
+                 : openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0) {
+        walk->unread++;
+        return 0;
+    }
+    return walk_dir(walk, fd, false, depth + 1);
+}
+
+static int walk_entry(struct walk *walk, int dir_fd, bool is_root, const char *name, unsigned depth)
+{
+    char visible[NAMES_MAX];
+    struct scan_file file = {.dir_fd = dir_fd, .stored = name};
+    if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0 ||
+        !tree_show(walk->tree, dir_fd, is_root, name, visible) ||
+        fstatat(dir_fd, name, &file.st, AT_SYMLINK_NOFOLLOW) < 0) /* gone meanwhile */
+        return 0;
+    if (!S_ISREG(file.st.st_mode) && !S_ISDIR(file.st.st_mode))
+        return 0;
+    ssize_t back = path_push(walk, visible);
+    if (back < 0)
+        return (int)back;
+    int r;
+    if (S_ISDIR(file.st.st_mode)) {
+        r = walk_below(walk, dir_fd, name, depth);
+    } else {
+        file.path = walk->path;
+        file.blob = names_has_suffix(name);
+        r = walk->fn(walk->ctx, &file);
+    }
+    path_pop(walk, back);
+    return r;
+}
+
+/* Takes `dir_fd` over. */
+static int walk_dir(struct walk *walk, int dir_fd, bool is_root, unsigned depth)
+{
+    DIR *dir = fdopendir(dir_fd);
+    if (dir == NULL) {
+        int r = -errno;
+        close(dir_fd);
+        return r;
+    }
+    int r = 0;
+    struct dirent *entry;
+    while (r == 0) {
+        errno = 0;
+        entry = readdir(dir);
+        if (entry == NULL)
+            break;
+        r = walk_entry(walk, dirfd(dir), is_root, entry->d_name, depth);
+    }
+    if (r == 0 && errno != 0)
+        walk->unread++;
+    closedir(dir);
+    return r;
+}
+
+/* A descriptor of the directory with a reading position of its own. */
+static int reopen(int dir_fd)
+{
+    int fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    return fd < 0 ? -errno : fd;
+}
+
+int scan_walk(int dir_fd, bool is_root, scan_walk_fn *fn, void *ctx, unsigned *n_unread)
+{
+    struct walk walk = {.fn = fn, .ctx = ctx};
+    int fd = reopen(dir_fd);
+    if (fd < 0)
+        return fd;
+    int r = tree_create(fd, &walk.tree);
+    if (r < 0) {
+        close(fd);
+        return r;
+    }
+    fd = reopen(dir_fd);
+    r = fd < 0 ? fd : walk_dir(&walk, fd, is_root, 0);
+    tree_destroy(&walk.tree);
+    free(walk.path);
+    if (n_unread != NULL)
+        *n_unread = walk.unread;
+    return r;
+}
+
+/* ---- a store ---- */
+
+struct store_walk {
+    index_row_fn *fn;
+    void *ctx;
+};
+
+/* What cannot be read now gets a row all the same: a listing without it would hide the damage. */
+static int store_file(void *ctx, const struct scan_file *file)
+{
+    struct store_walk *walk = ctx;
+    if (!file->blob)
+        return 0;
+    struct scan_row row;
+    row_start(&file->st, file->path, "damaged", &row);
+    int fd = openat(file->dir_fd, file->stored, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    if (fd < 0 && errno == ENOENT)
+        return 0;
+    if (fd >= 0) {
+        struct stat st; /* of what is open, should the name have another file now */
+        int r = fstat(fd, &st) < 0 ? -errno : scan_row_file(&io_system, fd, &st, file->path, &row);
+        close(fd);
+        if (r == -ENOMEM)
+            return r;
+    }
+    return walk->fn(walk->ctx, &row.row);
+}
+
+int scan_store(int root_fd, index_row_fn *fn, void *ctx)
+{
+    struct store_walk walk = {fn, ctx};
+    return scan_walk(root_fd, true, store_file, &walk, NULL);
+}

@@ -1,0 +1,307 @@
+/* The grammar of pipelines, what a pipeline says about itself, and the types. */
+#include "test.h"
+
+#include "codec/sqy.h"
+#include "util.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct good {
+    const char *text, *full, *brief;
+};
+
+#define LZ4_FULL "lz4(accel=1,blocksize_kb=256,framestep_kb=256,n_chunks_of_input=0)"
+
+static const struct good goods[] = {
+    {"pass_through", "pass_through", "pass_through"},
+    {"lz4", LZ4_FULL, "lz4"},
+    {"lz4(accel=8)", "lz4(accel=8,blocksize_kb=256,framestep_kb=256,n_chunks_of_input=0)",
+     "lz4(accel=8)"},
+    {"lz4(accel=-5)", "lz4(accel=-5,blocksize_kb=256,framestep_kb=256,n_chunks_of_input=0)",
+     "lz4(accel=-5)"},
+    {LZ4_FULL, LZ4_FULL, "lz4"},
+    {"lz4(n_chunks_of_input=4)", "lz4(accel=1,blocksize_kb=256,framestep_kb=0,n_chunks_of_input=4)",
+     "lz4(n_chunks_of_input=4)"},
+    {"lz4(framestep_kb=1024,blocksize_kb=1024)",
+     "lz4(accel=1,blocksize_kb=1024,framestep_kb=1024,n_chunks_of_input=0)",
+     "lz4(blocksize_kb=1024)"},
+    {"lz4(framestep_kb=300)", "lz4(accel=1,blocksize_kb=256,framestep_kb=512,n_chunks_of_input=0)",
+     "lz4(framestep_kb=512)"},
+    {"lz4(blocksize_kb=1048575,framestep_kb=536870912)",
+     "lz4(accel=1,blocksize_kb=1048575,framestep_kb=535821825,n_chunks_of_input=0)",
+     "lz4(blocksize_kb=1048575,framestep_kb=535821825)"},
+    {"bitswap1->lz4", "bitswap1(num_bits_per_plane=1)->" LZ4_FULL, "bitswap1->lz4"},
+    {"bitshuffle->lz4", "bitshuffle(block_size=0)->" LZ4_FULL, "bitshuffle->lz4"},
+    {"bitshuffle(block_size=64)->lz4", "bitshuffle(block_size=64)->" LZ4_FULL,
+     "bitshuffle(block_size=64)->lz4"},
+    {"zstd", "zstd(level=1)", "zstd"},
+    {"zstd(level=-7)", "zstd(level=-7)", "zstd(level=-7)"},
+    {"zstd(level=019)", "zstd(level=19)", "zstd(level=19)"},
+    {"bitshuffle->zstd", "bitshuffle(block_size=0)->zstd(level=1)", "bitshuffle->zstd"},
+    {"shuffle->zstd", "shuffle->zstd(level=1)", "shuffle->zstd"},
+    {"bitswap1", "bitswap1(num_bits_per_plane=1)", "bitswap1"},
+    {"bitshuffle", "bitshuffle(block_size=0)", "bitshuffle"},
+    {"bitshuffle->shuffle", "bitshuffle(block_size=0)->shuffle", "bitshuffle->shuffle"},
+};
+
+static void test_both_spellings_of_what_is_right(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof(goods) / sizeof(goods[0]); i++) {
+        struct sqy_pipeline *p = util_pipeline(goods[i].text);
+        assert_string_equal(sqy_pipeline_text(p), goods[i].full);
+        assert_string_equal(sqy_pipeline_short(p), goods[i].brief);
+        struct sqy_pipeline *full = util_pipeline(sqy_pipeline_text(p));
+        struct sqy_pipeline *brief = util_pipeline(sqy_pipeline_short(p));
+        assert_string_equal(sqy_pipeline_text(full), goods[i].full);
+        assert_string_equal(sqy_pipeline_text(brief), goods[i].full);
+        sqy_pipeline_free(&p);
+        sqy_pipeline_free(&full);
+        sqy_pipeline_free(&brief);
+        assert_null(p);
+    }
+}
+
+struct bad {
+    const char *text;
+    size_t position;
+    const char *message; /* part of it */
+};
+
+static const struct bad bads[] = {
+    {"", 0, "expected the name of a stage"},
+    {"gzip", 0, "no stage 'gzip'"},
+    {"Lz4", 0, "no stage 'Lz4'"},
+    {" lz4", 0, "expected the name of a stage"},
+    {"lz4 ", 3, "expected '->' or the end"},
+    {"lz4\n", 3, "expected '->' or the end"},
+    {"bitswap1->", 10, "expected the name of a stage"},
+    {"bitswap1>lz4", 8, "expected '->' or the end"},
+    {"bitswap1 -> lz4", 8, "expected '->' or the end"},
+    {"->lz4", 0, "expected the name of a stage"},
+    {"bitswap1->lz5", 10, "no stage 'lz5'"},
+    {"bitswap1->lz4->lz4", 15, "nothing can follow lz4"},
+    {"lz4->bitswap1", 5, "nothing can follow lz4"},
+    {"pass_through->zstd", 14, "nothing can follow pass_through"},
+    {"lz4()", 4, "name of an argument of lz4"},
+    {"lz4(accel)", 9, "expected '=' after accel"},
+    {"lz4(accel=)", 10, "accel takes an integer from -65536 to 65536"},
+    {"lz4(accel=-)", 10, "accel takes an integer"},
+    {"lz4(accel=+1)", 10, "accel takes an integer"},
+    {"lz4(accel=65537)", 10, "accel takes an integer"},
+    {"lz4(accel=-65537)", 10, "accel takes an integer"},
+    {"lz4(accel=99999999999999999999999999999999)", 10, "accel takes an integer"},
+    {"lz4(accel=-18446744073709551617)", 10, "accel takes an integer"},
+    {"lz4(accel=0x1)", 11, "expected ',' or ')'"},
+    {"lz4(accel=1.5)", 11, "expected ',' or ')'"},
+    {"lz4(accel=1", 11, "expected ',' or ')'"},
+    {"lz4(accel=1,", 12, "name of an argument of lz4"},
+    {"lz4(accel=1,)", 12, "name of an argument of lz4"},
+    {"lz4(,accel=1)", 4, "name of an argument of lz4"},
+    {"lz4(accel=1,accel=2)", 12, "accel is given twice"},
+    {"lz4(level=1)", 4, "lz4 has no argument 'level'"},
+    {"lz4(acce=1)", 4, "lz4 has no argument 'acce'"},
+    {"lz4(blocksize_kb=0)", 17, "blocksize_kb takes an integer from 1"},
+    {"lz4(accel=1)x", 12, "expected '->' or the end"},
+    {"bitshuffle(block_size=12)->lz4", 22, "block_size takes a multiple of 8"},
+    {"bitshuffle(block_size=-8)->lz4", 22, "block_size takes an integer from 0"},
+    {"bitswap1(num_bits_per_plane=2)->lz4", 28, "from 1 to 1"},
+    {"pass_through(x=1)", 13, "pass_through has no argument 'x'"},
+    {"zstd(level=23)", 11, "from -100 to 22"},
+    {"quantiser->lz4", 0, "no stage 'quantiser'"},
+    {"frame_shuffle(reorder_map=<verbatim>->,</verbatim>)->lz4", 0, "no stage 'frame_shuffle'"},
+    {"lz4(aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa=1)", 4,
+     "'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa'"},
+};
+
+static void test_what_is_wrong_and_where(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof(bads) / sizeof(bads[0]); i++) {
+        struct sqy_pipeline *p = (void *)0x1;
+        struct sqy_error err = {.position = 12345};
+        assert_int_equal(sqy_pipeline_parse(bads[i].text, &p, &err), -EINVAL);
+        if (err.position != bads[i].position || !strstr(err.message, bads[i].message))
+            fail_msg("'%s': at %zu '%s', not at %zu '%s'", bads[i].text, err.position, err.message,
+                     bads[i].position, bads[i].message);
+        assert_ptr_equal(p, (void *)0x1);
+        assert_int_equal(sqy_pipeline_parse(bads[i].text, &p, NULL), -EINVAL);
+    }
+}
+
+static void test_too_many_stages(void **state)
+{
+    (void)state;
+    char text[17 * 12 + 1] = "";
+    struct sqy_pipeline *p;
+    for (unsigned n = 1; n <= 16; n++) {
+        strcat(text, n > 1 ? "->bitshuffle" : "bitshuffle");
+        assert_int_equal(sqy_pipeline_parse(text, &p, NULL), 0);
+        sqy_pipeline_free(&p);
+    }
+    strcat(text, "->zstd");
+    struct sqy_error err;
+    assert_int_equal(sqy_pipeline_parse(text, &p, &err), -EINVAL);
+    assert_int_equal(err.position, strlen(text) - strlen("zstd"));
+}
+
+static size_t grain(const char *text, enum sqy_type type)
+{
+    struct sqy_pipeline *p = util_pipeline(text);
+    size_t g = sqy_pipeline_grain(p, type);
+    sqy_pipeline_free(&p);
+    return g;
+}
+
+static void test_grain(void **state)
+{
+    (void)state;
+    assert_int_equal(grain("lz4", SQY_UINT16), 1);
+    assert_int_equal(grain("zstd", SQY_FLOAT64), 1);
+    assert_int_equal(grain("pass_through", SQY_BYTES), 1);
+    assert_int_equal(grain("bitswap1->lz4", SQY_UINT16), 16);
+    assert_int_equal(grain("bitswap1->lz4", SQY_UINT8), 8);
+    assert_int_equal(grain("bitswap1->lz4", SQY_BYTES), 1);   /* not filtered */
+    assert_int_equal(grain("bitswap1->lz4", SQY_FLOAT32), 0); /* shuffled */
+    assert_int_equal(grain("bitshuffle->lz4", SQY_INT16), 4096);
+    assert_int_equal(grain("bitshuffle->zstd", SQY_UINT8), 8192);
+    assert_int_equal(grain("bitshuffle->zstd", SQY_FLOAT32), 2048);
+    assert_int_equal(grain("bitshuffle->zstd", SQY_UINT64), 1024);
+    assert_int_equal(grain("bitshuffle(block_size=64)", SQY_UINT8), 64);
+    assert_int_equal(grain("shuffle->zstd", SQY_UINT32), 0);
+    assert_int_equal(grain("shuffle->zstd", SQY_UINT8), 1);
+    assert_int_equal(grain("bitshuffle(block_size=24)->bitswap1->lz4", SQY_UINT16), 48);
+    assert_int_equal(grain("bitswap1->bitshuffle->lz4", SQY_UINT16), 0);
+    assert_int_equal(grain("bitswap1->bitswap1->lz4", SQY_UINT16), 0);
+}
+
+static bool upstream(const char *text, enum sqy_type type)
+{
+    struct sqy_pipeline *p = util_pipeline(text);
+    bool is = sqy_pipeline_is_upstream(p, type);
+    sqy_pipeline_free(&p);
+    return is;
+}
+
+static enum sqy_carriage carriage(const char *text)
+{
+    struct sqy_pipeline *p = util_pipeline(text);
+    enum sqy_carriage c = sqy_pipeline_carriage(p);
+    sqy_pipeline_free(&p);
+    return c;
+}
+
+static void test_upstream_and_carriage(void **state)
+{
+    (void)state;
+    assert_true(upstream("lz4", SQY_UINT8));
+    assert_true(upstream("bitswap1->lz4", SQY_UINT16));
+    assert_true(upstream("bitshuffle->lz4", SQY_INT16));
+    assert_false(upstream("lz4", SQY_FLOAT16));
+    assert_false(upstream("lz4", SQY_UINT32));
+    assert_false(upstream("lz4", SQY_BYTES));
+    assert_false(upstream("zstd", SQY_UINT16));
+    assert_false(upstream("bitshuffle->zstd", SQY_UINT16));
+    assert_false(upstream("shuffle->lz4", SQY_UINT16));
+    assert_false(upstream("pass_through", SQY_UINT16));
+    assert_false(upstream("bitswap1", SQY_UINT16));
+    assert_int_equal(carriage("lz4"), SQY_CARRIAGE_LZ4);
+    assert_int_equal(carriage("bitshuffle->zstd"), SQY_CARRIAGE_ZSTD);
+    assert_int_equal(carriage("pass_through"), SQY_CARRIAGE_NONE);
+    assert_int_equal(carriage("bitswap1"), SQY_CARRIAGE_NONE);
+}
+
+static void test_types(void **state)
+{
+    (void)state;
+    static const size_t sizes[] = {1, 1, 1, 2, 2, 4, 4, 8, 8, 2, 4, 8};
+    static const char letters[] = "thsac";
+    static const enum sqy_type meant[] = {SQY_UINT16, SQY_UINT8, SQY_INT16, SQY_INT8, SQY_INT8};
+    enum sqy_type type;
+    for (unsigned i = 0; i < 12; i++) {
+        const char *name = sqy_type_name((enum sqy_type)i);
+        assert_int_equal(sqy_type_size((enum sqy_type)i), sizes[i]);
+        assert_int_equal(sqy_type_parse(name, strlen(name), &type), 0);
+        assert_int_equal(type, i);
+        assert_int_equal(sqy_type_parse(name, strlen(name) - 1, &type), -EINVAL);
+    }
+    for (unsigned i = 0; i < 5; i++) {
+        assert_int_equal(sqy_type_parse(letters + i, 1, &type), 0);
+        assert_int_equal(type, meant[i]);
+    }
+    assert_int_equal(sqy_type_size((enum sqy_type)12), 0);
+    assert_int_equal(sqy_type_size((enum sqy_type) - 1), 0);
+    assert_null(sqy_type_name((enum sqy_type)12));
+    assert_int_equal(sqy_type_parse("", 0, &type), -EINVAL);
+    assert_int_equal(sqy_type_parse("\0", 1, &type), -EINVAL);
+    assert_int_equal(sqy_type_parse("uint16 ", 7, &type), -EINVAL);
+}
+
+static void test_boxes(void **state)
+{
+    (void)state;
+    const struct sqy_box good = {SQY_UINT16, 3, 5, 7, 1}, rgb = {SQY_UINT8, 1, 2, 9, 3};
+    const struct sqy_box bad[] = {
+        {SQY_UINT16, 0, 5, 7, 1},
+        {SQY_UINT16, 3, 0, 7, 1},
+        {SQY_UINT16, 3, 5, 0, 1},
+        {SQY_UINT16, 3, 5, 7, 0},
+        {SQY_UINT16, 3, 5, 7, 8},
+        {(enum sqy_type)12, 3, 5, 7, 1},
+        {SQY_UINT16, UINT32_MAX, UINT32_MAX, UINT32_MAX, 1},
+        {SQY_UINT64, UINT32_MAX, UINT32_MAX, 1, 1},
+        {SQY_UINT8, UINT32_MAX, UINT32_MAX, 1, 1}, /* more than SSIZE_MAX */
+    };
+    struct sqy_ctx *ctx = util_ctx();
+    struct sqy_pipeline *p = util_pipeline("bitshuffle->zstd");
+    uint8_t some[8] = {0};
+    assert_int_equal(sqy_box_bytes(&good), 210);
+    assert_int_equal(sqy_box_bytes(&rgb), 18);
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        assert_int_equal(sqy_box_bytes(&bad[i]), 0);
+        assert_int_equal(sqy_encode_bound(p, &bad[i]), 0);
+        assert_int_equal(sqy_encode(ctx, p, &bad[i], some, some, sizeof(some)), -EINVAL);
+        assert_int_equal(sqy_decode(ctx, p, &bad[i], some, sizeof(some), some), -EINVAL);
+    }
+    sqy_pipeline_free(&p);
+    sqy_ctx_free(&ctx);
+}
+
+static void test_swap(void **state)
+{
+    (void)state;
+    const uint8_t in[11] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10};
+    const uint8_t by2[11] = {1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 10};
+    const uint8_t by4[11] = {3, 2, 1, 0, 7, 6, 5, 4, 8, 9, 10};
+    const uint8_t by8[11] = {7, 6, 5, 4, 3, 2, 1, 0, 8, 9, 10};
+    const uint8_t *want[] = {in, by2, by4, by8};
+    for (unsigned i = 0; i < 4; i++) {
+        uint8_t out[11];
+        sqy_swap(out, in, 11, (size_t)1 << i);
+        assert_memory_equal(out, want[i], 11);
+        sqy_swap(out, out, 11, (size_t)1 << i);
+        assert_memory_equal(out, in, 11);
+    }
+    uint8_t out[11];
+    sqy_swap(out, in, 11, 3); /* no size of a sample: copied */
+    assert_memory_equal(out, in, 11);
+    sqy_swap(out, in, 0, 2);
+    assert_memory_equal(out, in, 11);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_both_spellings_of_what_is_right),
+        cmocka_unit_test(test_what_is_wrong_and_where),
+        cmocka_unit_test(test_too_many_stages),
+        cmocka_unit_test(test_grain),
+        cmocka_unit_test(test_upstream_and_carriage),
+        cmocka_unit_test(test_types),
+        cmocka_unit_test(test_boxes),
+        cmocka_unit_test(test_swap),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,36 @@
+/* Writes 16-bit planes to a descriptor as a raw volume or a TIFF, in the manner of several
+ * programs. */
+#ifndef SQYFS_TOOLS_STACKFILE_H
+#define SQYFS_TOOLS_STACKFILE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum stackfile_style {
+    STACKFILE_RAW,        /* voxels, nothing else */
+    STACKFILE_CONTIGUOUS, /* first IFD, all voxels, the other IFDs behind them */
+    STACKFILE_PAGES,  /* strips of 8 KiB, then their IFD, then the previous IFD's link is patched */
+    STACKFILE_IMAGEJ, /* one IFD that says images=N, then all voxels, at any size */
+};
+
+struct stackfile_spec {
+    enum stackfile_style style;
+    bool big_endian;
+    bool big_tiff; /* not with IMAGEJ */
+    uint32_t width, height, depth;
+};
+
+struct stackfile;
+
+/* `fd` is borrowed, written from its start on; PAGES needs to seek in it. -EFBIG where a classic
+ * TIFF would pass 4 GiB. */
+int stackfile_create(int fd, const struct stackfile_spec *spec, struct stackfile **out);
+
+/* Writes the next plane. `plane` is in the machine's byte order and is swapped in place where need
+ * be. */
+int stackfile_plane(struct stackfile *file, uint16_t *plane);
+
+/* Writes what is left when all planes are there, and frees. */
+int stackfile_finish(struct stackfile **file);
+
+#endif

@@ -32,14 +32,15 @@ static void fill_open(struct fuse_file_info *fi, struct handle *handle)
     fi->keep_cache = !fi->direct_io;
 }
 
-/* Takes `rw_fd` (or -1) on success. */
-static int open_handle(struct request *r, struct inode *inode, int rw_fd, struct handle **out)
+/* `*rw_fd` (or -1) is the stack's, and -1 here, as soon as the stack is open. */
+static int open_handle(struct request *r, struct inode *inode, int *rw_fd, struct handle **out)
 {
-    bool write = opens_for_write(r->fi.flags);
-    int e = stack_open(inode->stack, write, rw_fd);
+    bool write = opens_for_write(r->fi.flags), fresh = *rw_fd >= 0;
+    int e = stack_open(inode->stack, write, *rw_fd);
     if (e < 0)
         return e;
-    if (r->fi.flags & O_TRUNC && rw_fd < 0) {
+    *rw_fd = -1;
+    if (r->fi.flags & O_TRUNC && !fresh) {
         attr_kill_bits(r->req, inode);
         e = stack_truncate(inode->stack, 0);
     }
@@ -56,7 +57,8 @@ static int open_handle(struct request *r, struct inode *inode, int rw_fd, struct
 static void run_open(struct request *r)
 {
     struct handle *handle;
-    int e = open_handle(r, r->inode, -1, &handle);
+    int fd = -1;
+    int e = open_handle(r, r->inode, &fd, &handle);
     if (e < 0)
         request_reply(r, e);
     else if (fuse_reply_open(r->req, &r->fi) < 0)
@@ -114,6 +116,7 @@ static int create_handle(struct request *r, struct inode **inode, struct handle 
 {
     int fd = -1;
     int e = make_file(r, &fd, inode);
+    bool made = e == 0;
     if (e == -EEXIST && !(r->fi.flags & O_EXCL)) {
         e = name_find(r->fs, r->inode, r->name, inode);
         if (e == 0 && (*inode)->stack == NULL) {
@@ -123,19 +126,18 @@ static int create_handle(struct request *r, struct inode **inode, struct handle 
     }
     if (e < 0)
         return e;
-    if (fd >= 0 && !opens_for_write(r->fi.flags)) {
+    if (made && !opens_for_write(r->fi.flags)) {
         close(fd);
         fd = -1;
         r->fi.flags &= ~O_TRUNC;
     }
-    e = open_handle(r, *inode, fd, handle);
-    if (e < 0) {
-        if (fd >= 0) {
-            close(fd);
-            tree_unlink(r->fs->tree, r->inode->fd, r->name);
-        }
+    e = open_handle(r, *inode, &fd, handle);
+    if (fd >= 0)
+        close(fd);
+    if (e < 0 && made)
+        tree_unlink(r->fs->tree, r->inode->fd, r->name);
+    if (e < 0)
         inode_forget(r->fs->inodes, *inode, 1);
-    }
     return e;
 }
 

@@ -84,7 +84,7 @@ static void test_what_else_must_be_read(void **state)
         "   \n\t {" PIPE "," RAW "} \n " END,
         "{" RAW "," PIPE "}" END,
         "{" PIPE ",\"raw\":{\"type\":\"uint16\",\"rank\":3,\"shape\":{\"dim\":65,\"dim\":42,"
-                 "\"dim\":47}}}" END,
+        "\"dim\":47}}}" END,
         "{" PIPE ",\"raw\":{\"type\":\"uint16\",\"shape\":[65,42,47]}}" END,
         "{" PIPE ",\"raw\":{\"type\":\"uint16\",\"shape\":[\"65\",42,\"47\"],\"rank\":\"9\"}}" END,
         "{" PIPE ",\"raw\":{\"type\":\"t\",\"shape\":{\"z\":65,\"y\":42,\"x\":47}}}" END,

@@ -1,0 +1,114 @@
+#!/bin/bash
+# Installs what is missing (Debian, as root), builds, runs every test, and ends with one line:
+#   N passed, N failed, N skipped
+# The status is 0 where nothing has failed. SQYFS_CHECK_FULL=1 adds all tests under the sanitizers, clang and
+# the slow tests. Build folders: build-check*.
+set -u
+cd "$(dirname "$0")" || exit 1
+exec </dev/null
+. etc/packages.sh
+
+passed=0 failed=0 skipped=0
+
+# A step that is no test: counts only when it fails.
+step() {
+    local what=$1
+    shift
+    echo "== $what"
+    "$@" && return 0
+    echo "FAILED: $what"
+    failed=$((failed + 1))
+    return 1
+}
+
+finish() {
+    echo "$passed passed, $failed failed, $skipped skipped"
+    [ "$failed" = 0 ]
+    exit
+}
+
+# configure FOLDER [MESON OPTION...]
+configure() {
+    local folder=$1 again=
+    shift
+    [ ! -f "$folder/build.ninja" ] || again=--reconfigure
+    meson setup $again "$folder" "$@" >/dev/null || {
+        tail -n 30 "$folder/meson-logs/meson-log.txt"
+        return 1
+    }
+}
+
+# The thread sanitizer of gcc 12 does not stand newer kernels' random addresses.
+unrandomised() {
+    if setarch "$(uname -m)" -R true 2>/dev/null; then
+        setarch "$(uname -m)" -R "$@"
+    else
+        "$@"
+    fi
+}
+
+# count FOLDER: adds up what meson has noted down, and says why tests were skipped.
+count() {
+    local summary
+    summary=$(python3 - "$1/meson-logs/testlog.json" <<'PYTHON'
+import json
+import sys
+
+counts = {"passed": 0, "failed": 0, "skipped": 0}
+with open(sys.argv[1], encoding="utf-8") as log:
+    for line in log:
+        test = json.loads(line)
+        kind = {"OK": "passed", "EXPECTEDFAIL": "passed", "SKIP": "skipped"}.get(test["result"], "failed")
+        counts[kind] += 1
+        if kind == "skipped":
+            words = (test.get("stdout") or "").strip().splitlines()
+            print(f"skipped {test['name']}: {words[-1] if words else 'no reason given'}", file=sys.stderr)
+        if kind == "failed":
+            print(f"failed {test['name']}: {test['result']}", file=sys.stderr)
+print(counts["passed"], counts["failed"], counts["skipped"])
+PYTHON
+    ) || return 1
+    set -- $summary
+    passed=$((passed + $1)) failed=$((failed + $2)) skipped=$((skipped + $3))
+}
+
+# run_tests WHAT FOLDER [MESON TEST OPTION...]
+run_tests() {
+    local what=$1 folder=$2
+    shift 2
+    echo "== $what"
+    rm -f "$folder/meson-logs/testlog.json"
+    unrandomised meson test -C "$folder" --no-rebuild --print-errorlogs "$@"
+    count "$folder" || {
+        echo "FAILED: $what: no tests were run"
+        failed=$((failed + 1))
+    }
+}
+
+# sanitized FOLDER SANITIZERS SUITE...
+sanitized() {
+    local folder=$1 sanitizers=$2 suites=()
+    shift 2
+    for suite in "$@"; do suites+=(--suite "$suite"); done
+    step "build with $sanitizers" configure "$folder" -Db_sanitize="$sanitizers" -Db_lundef=false || return
+    step "compile with $sanitizers" ninja -C "$folder" --quiet || return
+    run_tests "tests with $sanitizers: $*" "$folder" --timeout-multiplier 5 "${suites[@]}"
+}
+
+step "packages" packages_install etc/packages.txt build demo test || finish
+step "configure" configure build-check || finish
+step "build" ninja -C build-check --quiet || finish
+run_tests "tests" build-check --no-suite slow
+sanitized build-check-address address,undefined unit
+sanitized build-check-thread thread unit
+if [ -n "${SQYFS_CHECK_FULL:-}" ]; then
+    run_tests "slow tests" build-check --suite slow
+    sanitized build-check-address address,undefined ctl fuse integration
+    sanitized build-check-thread thread ctl fuse integration
+    if command -v clang >/dev/null; then
+        export CC=clang
+        step "configure with clang" configure build-check-clang -Dwerror=true &&
+            step "build with clang" ninja -C build-check-clang --quiet
+    fi
+fi
+finish

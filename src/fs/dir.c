@@ -1,0 +1,181 @@
+/* Entries come in the order and with the offsets of the backing directory, under their visible names. */
+#include "fs/dir.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "fs/name.h"
+#include "fs/request.h"
+
+static void run_open(struct request *r)
+{
+    struct handle *handle;
+    int fd = openat(r->inode->fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
+    int e = dir == NULL ? -errno : 0;
+    if (dir == NULL && fd >= 0)
+        close(fd);
+    if (e == 0) {
+        e = handle_opendir(r->fs->handles, r->fs->inodes, r->inode, dir, &handle);
+        if (e < 0)
+            closedir(dir);
+    }
+    if (e < 0) {
+        request_reply(r, e);
+        return;
+    }
+    r->fi.fh = (uintptr_t)handle;
+    if (fuse_reply_open(r->req, &r->fi) < 0)
+        handle_close(r->fs->handles, r->fs->inodes, &handle);
+}
+
+void dir_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+    struct request *r = request_new(req, run_open, NULL, NULL);
+    if (r == NULL)
+        return;
+    r->inode = fs_inode(r->fs, ino);
+    r->fi = *fi;
+    request_defer(r, FS_META);
+}
+
+void dir_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+    (void)ino;
+    struct fs *fs = fs_of(req);
+    struct handle *handle = (struct handle *)(uintptr_t)fi->fh;
+    handle_close(fs->handles, fs->inodes, &handle);
+    fuse_reply_err(req, 0);
+}
+
+/* ---- reading ---- */
+
+static bool is_dots(const char *name)
+{
+    return strcmp(name, ".") == 0 || strcmp(name, "..") == 0;
+}
+
+static bool visible_name(const struct request *r, const struct dirent *d, char name[NAMES_MAX])
+{
+    struct inode *dir = r->handle->inode;
+    if (!is_dots(d->d_name))
+        return tree_show(r->fs->tree, dir->fd, inode_is_root(r->fs->inodes, dir), d->d_name, name);
+    memcpy(name, d->d_name, strlen(d->d_name) + 1);
+    return true;
+}
+
+/* Attributes too, where they can be had: without them the entry is only listed. */
+static struct inode *look_up(const struct request *r, const char *name, struct fuse_entry_param *entry)
+{
+    struct inode *inode;
+    if (is_dots(name) || name_find(r->fs, r->handle->inode, name, &inode) < 0)
+        return NULL;
+    if (name_entry(r->fs, inode, entry) == 0)
+        return inode;
+    inode_forget(r->fs->inodes, inode, 1);
+    return NULL;
+}
+
+/* Appends one entry; the bytes it takes, or 0 where it does not fit any more. */
+static size_t add_entry(const struct request *r, const struct dirent *d, const char *name, char *at,
+                        size_t room)
+{
+    struct stat st = {.st_ino = d->d_ino, .st_mode = (mode_t)d->d_type << 12};
+    if (r->flags == 0) {
+        size_t n = fuse_add_direntry(r->req, at, room, name, &st, d->d_off);
+        return n <= room ? n : 0;
+    }
+    size_t n = fuse_add_direntry_plus(r->req, NULL, 0, name, NULL, 0);
+    if (n > room)
+        return 0;
+    struct fuse_entry_param entry;
+    if (look_up(r, name, &entry) == NULL)
+        entry = (struct fuse_entry_param){.attr = st};
+    return fuse_add_direntry_plus(r->req, at, room, name, &entry, d->d_off);
+}
+
+/* Fills r->buffer from position r->off; bytes, or an error where there are none. */
+static ssize_t fill(struct request *r)
+{
+    struct handle *handle = r->handle;
+    size_t used = 0;
+    if (r->off == 0)
+        rewinddir(handle->dir); /* and see what is new */
+    else if (r->off != handle->position)
+        seekdir(handle->dir, r->off);
+    handle->position = r->off;
+    for (;;) {
+        char name[NAMES_MAX];
+        errno = 0;
+        const struct dirent *d = readdir(handle->dir);
+        if (d == NULL)
+            return used == 0 && errno != 0 ? -errno : (ssize_t)used;
+        if (!visible_name(r, d, name))
+            continue;
+        size_t n = add_entry(r, d, name, (char *)r->buffer + used, r->size - used);
+        if (n == 0)
+            break;
+        used += n;
+        handle->position = d->d_off;
+    }
+    handle->position = -1; /* this entry has been taken from the stream: seek next time */
+    return (ssize_t)used;
+}
+
+static void run_read(struct request *r)
+{
+    pthread_mutex_lock(&r->handle->lock);
+    ssize_t n = fill(r);
+    pthread_mutex_unlock(&r->handle->lock);
+    if (n < 0)
+        request_reply(r, (int)n);
+    else
+        fuse_reply_buf(r->req, r->buffer, (size_t)n);
+}
+
+static void defer_read(fuse_req_t req, size_t size, off_t off, const struct fuse_file_info *fi, bool plus)
+{
+    struct request *r = request_new(req, run_read, NULL, NULL);
+    if (r == NULL)
+        return;
+    r->buffer = buffer_take(r->fs->buffers);
+    if (r->buffer == NULL) {
+        request_drop(r, -ENOMEM);
+        return;
+    }
+    r->handle = (struct handle *)(uintptr_t)fi->fh;
+    r->size = size < BUFFER_BYTES ? size : BUFFER_BYTES;
+    r->off = off;
+    r->flags = plus;
+    request_defer(r, FS_META);
+}
+
+void dir_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi)
+{
+    (void)ino;
+    defer_read(req, size, off, fi, false);
+}
+
+void dir_read_plus(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi)
+{
+    (void)ino;
+    defer_read(req, size, off, fi, true);
+}
+
+static void run_fsync(struct request *r)
+{
+    request_reply(r, fsync(dirfd(r->handle->dir)) < 0 ? -errno : 0);
+}
+
+void dir_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi)
+{
+    (void)ino;
+    (void)datasync;
+    struct request *r = request_new(req, run_fsync, NULL, NULL);
+    if (r == NULL)
+        return;
+    r->handle = (struct handle *)(uintptr_t)fi->fh;
+    request_defer(r, FS_SYNC);
+}

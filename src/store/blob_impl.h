@@ -1,0 +1,113 @@
+/* Inside a blob: shared by blob.c (life, table, chunks) and publish.c (checkpoints), nobody else.
+ *
+ * Two levels of exclusion. `lock` guards every field marked so and is never held over I/O; it is a leaf.
+ * `busy` is the turn of the one thread that checkpoints or rewrites the header: taken by
+ * blob_begin_turn(), held over I/O, waited for on `turn`. Appends, reads and commits go on meanwhile. */
+#ifndef SQYFS_STORE_BLOB_IMPL_H
+#define SQYFS_STORE_BLOB_IMPL_H
+
+#include <pthread.h>
+
+#include "store/blob.h"
+#include "store/checkpoint.h"
+#include "store/table.h"
+
+/* Threads that load pages at once share these; more make their own for the moment. */
+#define BLOB_CODERS 4u
+/* A mark this often: what a reader looks through at most, behind a chunk, to find a checkpoint. */
+#define BLOB_MARK_BYTES (16u << 20)
+
+/* A piece of file that is reserved and being written. On the writer's stack. */
+struct blob_room {
+    uint64_t off, len;
+    struct blob_room *next, **link;
+};
+
+struct blob_text {
+    struct blob_text *next;
+    char text[];
+};
+
+/* The last checkpoint, published by this process or found in the file. */
+struct blob_last {
+    uint64_t off, sum; /* off 0: there is none */
+    uint64_t seq, chain_bytes, digest, size;
+    uint32_t chain, n_pipelines;
+    struct timespec mtime;
+    char *meta;
+};
+
+struct blob {
+    const struct io *io;
+    int fd;
+    bool writable, torn;
+    uint8_t id[CHECKPOINT_ID_BYTES];
+
+    pthread_mutex_t lock;
+    pthread_cond_t turn;
+    /* all below: guarded by lock */
+    bool busy;
+    struct table *table;
+    size_t limit; /* clean pages in memory */
+
+    uint64_t end; /* of what is reserved */
+    struct blob_room *rooms;
+    uint64_t next_mark;
+    bool born; /* a first checkpoint is in the file, or on its way */
+
+    /* What a failed sync leaves behind. Bytes before `synced` are on the disk as far as known; those of
+     * [suspect_from, suspect_to) were lost, perhaps: chunks there are written again before a checkpoint
+     * speaks of them. */
+    uint64_t synced, suspect_from, suspect_to;
+    bool unsynced;   /* something was written since the last sync began */
+    bool force_full; /* the last checkpoint may be lost: do not build on it */
+
+    struct blob_last last;
+    uint64_t pending; /* where a checkpoint is being written; 0: nowhere */
+
+    char *pipelines[BLOB_MAX_PIPELINES];
+    uint32_t n_pipelines;
+    uint64_t pipelines_bytes;
+
+    struct blob_header header;
+    struct blob_text *pipenames; /* all there ever were: callers hold pointers */
+
+    struct page_coder *coders[BLOB_CODERS];
+    unsigned n_coders;
+};
+
+void blob_begin_turn(struct blob *blob);
+void blob_end_turn(struct blob *blob);
+
+/* Reserves len bytes at the end and enters them in blob->rooms. lock held. 0 or -EFBIG. */
+int blob_reserve(struct blob *blob, uint64_t len, struct blob_room *room);
+/* Writes a piece of a room. */
+int blob_fill(struct blob *blob, const struct blob_room *room, uint64_t at, const void *data,
+              size_t len);
+/* The room is written, or dead: given back where it is still the last. lock held. */
+void blob_leave(struct blob *blob, struct blob_room *room, bool written);
+
+/* The header as it shall be from now on. The caller has the turn. */
+int blob_put_header(struct blob *blob, const struct blob_header *header, bool sync);
+
+/* Loads a page and attaches it. */
+int blob_load_page(struct blob *blob, const struct page_ref *ref, uint64_t high);
+
+struct page_coder *blob_take_coder(struct blob *blob, int *error);
+void blob_give_coder(struct blob *blob, struct page_coder **coder);
+
+/* Reads a BLOB_SPLIT chunk's list of parts. Returns their number or a negative errno. */
+#define BLOB_MAX_PARTS 64u
+int blob_read_parts(struct blob *blob, const struct blob_chunk *chunk,
+                    struct blob_part parts[BLOB_MAX_PARTS]);
+
+/* publish.c */
+/* Writes an empty first checkpoint, so that a blob cut off before its first real one opens. lock held,
+ * given up meanwhile. */
+int publish_birth(struct blob *blob);
+/* fdatasync with what its outcome means. Lock not held. */
+int publish_sync(struct blob *blob);
+/* A sync has failed. lock held. */
+void publish_distrust(struct blob *blob);
+
+#endif

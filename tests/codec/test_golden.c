@@ -1,0 +1,146 @@
+/* Coded bytes of earlier versions decode to the same voxels for ever. Each line of index.txt names
+ * a file of coded bytes, the file of its voxels, and how it was made; see README there.
+ *
+ * `test_codec_golden add NAME TYPE WIDTH PIPELINE` encodes the voxels of the type anew: for a
+ * pipeline that has no line yet, never to replace one. */
+#include "test.h"
+
+#include "codec/sqy.h"
+#include "util.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char *folder;
+
+struct entry {
+    char name[64], type[16], pipeline[128];
+    unsigned width;
+};
+
+static int read_entry(FILE *index, struct entry *e)
+{
+    return fscanf(index, "%63s %15s %u %127s", e->name, e->type, &e->width, e->pipeline) == 4;
+}
+
+static struct bytes voxels_of(const struct entry *e)
+{
+    return util_read(util_path("%s/%s.raw", folder, e->type));
+}
+
+static struct sqy_box box_of(const struct entry *e)
+{
+    struct sqy_box box = {.planes = 1, .rows = 1, .width = e->width, .spp = 1};
+    assert_int_equal(sqy_type_parse(e->type, strlen(e->type), &box.type), 0);
+    return box;
+}
+
+static void check_box(struct sqy_ctx *ctx, const struct entry *e)
+{
+    struct bytes want = voxels_of(e), coded = util_read(util_path("%s/%s", folder, e->name));
+    struct sqy_pipeline *p = util_pipeline(e->pipeline);
+    const struct sqy_box box = box_of(e);
+    const size_t len = sqy_box_bytes(&box);
+    uint8_t *out = malloc(len);
+    assert_true(len <= want.len);
+    int r = sqy_decode(ctx, p, &box, coded.data, coded.len, out);
+    if (r < 0 || memcmp(out, want.data, len) != 0)
+        fail_msg("%s: %d, or other voxels than it used to be", e->name, r);
+    free(out);
+    free(want.data);
+    free(coded.data);
+    sqy_pipeline_free(&p);
+}
+
+static void test_coded_boxes(void **state)
+{
+    (void)state;
+    struct sqy_ctx *ctx = util_ctx();
+    struct entry e;
+    unsigned n = 0;
+    FILE *index = fopen(util_path("%s/index.txt", folder), "r");
+    assert_non_null(index);
+    for (; read_entry(index, &e); n++)
+        check_box(ctx, &e);
+    assert_true(feof(index));
+    fclose(index);
+    assert_true(n >= 12);
+    sqy_ctx_free(&ctx);
+}
+
+/* A whole file, as libsqy 0.1.0 and as the sqeazy before 0.5.2 would have written it. */
+static void check_blob(const char *name, const char *raw)
+{
+    struct sqy_ctx *ctx = util_ctx();
+    struct bytes blob = util_read(util_path("%s/%s", folder, name));
+    struct bytes want = util_read(util_path("%s/%s", folder, raw));
+    struct sqy_header h;
+    assert_int_equal(sqy_header_parse(blob.data, blob.len, &h), 0);
+    const size_t len = h.shape[0] * h.shape[1] * h.shape[2] * sqy_type_size(h.type);
+    uint8_t *out = malloc(len);
+    assert_int_equal(
+        sqy_decode_volume(ctx, &h, blob.data + h.header_bytes, blob.len - h.header_bytes, out, len),
+        0);
+    assert_true(len <= want.len);
+    assert_memory_equal(out, want.data, len);
+    free(out);
+    free(blob.data);
+    free(want.data);
+    sqy_header_free(&h);
+    sqy_ctx_free(&ctx);
+}
+
+static void test_whole_blobs(void **state)
+{
+    (void)state;
+    check_blob("volume.sqy", "uint16.raw");
+    check_blob("volume-old.sqy", "uint16.raw");
+}
+
+static int add(char **arg)
+{
+    struct entry e = {.width = (unsigned)strtoul(arg[2], NULL, 10)};
+    snprintf(e.name, sizeof(e.name), "%s", arg[0]);
+    snprintf(e.type, sizeof(e.type), "%s", arg[1]);
+    snprintf(e.pipeline, sizeof(e.pipeline), "%s", arg[3]);
+    if (util_exists(util_path("%s/%s", folder, e.name))) {
+        fprintf(stderr, "%s is there and stays as it is\n", e.name);
+        return 1;
+    }
+    struct bytes voxels = voxels_of(&e);
+    struct sqy_pipeline *p = util_pipeline(e.pipeline);
+    struct sqy_ctx *ctx = util_ctx();
+    const struct sqy_box box = box_of(&e);
+    const size_t bound = sqy_encode_bound(p, &box);
+    uint8_t *coded = malloc(bound);
+    ssize_t got = sqy_encode(ctx, p, &box, voxels.data, coded, bound);
+    FILE *f = fopen(util_path("%s/%s", folder, e.name), "wb");
+    if (got <= 0 || !f || fwrite(coded, 1, (size_t)got, f) != (size_t)got || fclose(f))
+        return 1;
+    f = fopen(util_path("%s/index.txt", folder), "a");
+    if (!f || fprintf(f, "%s %s %u %s\n", e.name, e.type, e.width, e.pipeline) < 0 || fclose(f))
+        return 1;
+    free(coded);
+    free(voxels.data);
+    sqy_pipeline_free(&p);
+    sqy_ctx_free(&ctx);
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_coded_boxes),
+        cmocka_unit_test(test_whole_blobs),
+    };
+    const char *data = getenv("SQYFS_TEST_DATA");
+    if (!data) {
+        puts("skipped: SQYFS_TEST_DATA names no folder");
+        return 77;
+    }
+    folder = strdup(util_path("%s/codec", data));
+    if (argc == 6 && !strcmp(argv[1], "add"))
+        return add(argv + 2);
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

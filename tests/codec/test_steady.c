@@ -1,0 +1,95 @@
+/* After the first chunks a context allocates nothing more: a camera's encoder threads must not meet
+ * in the allocator. */
+#include "test.h"
+
+#include "codec/sqy.h"
+#include "util.h"
+
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || !defined(__GLIBC__)
+#define CAN_COUNT 0
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define CAN_COUNT 0
+#endif
+#endif
+#ifndef CAN_COUNT
+#define CAN_COUNT 1
+#endif
+
+static atomic_size_t n_allocations;
+
+#if CAN_COUNT
+void *__libc_malloc(size_t size);
+void *__libc_calloc(size_t n, size_t size);
+void *__libc_realloc(void *p, size_t size);
+
+void *malloc(size_t size)
+{
+    n_allocations++;
+    return __libc_malloc(size);
+}
+
+void *calloc(size_t n, size_t size)
+{
+    n_allocations++;
+    return __libc_calloc(n, size);
+}
+
+void *realloc(void *p, size_t size)
+{
+    n_allocations++;
+    return __libc_realloc(p, size);
+}
+#endif
+
+static void test_no_allocation_for_a_further_chunk(void **state)
+{
+    (void)state;
+    static const char *const texts[] = {"lz4", "bitswap1->lz4", "bitshuffle->lz4",
+                                        "bitshuffle->zstd",
+                                        "bitshuffle->shuffle->bitshuffle->zstd"};
+    const struct sqy_box big = {SQY_UINT16, 1, 512, 1024, 1}, small = {SQY_UINT16, 1, 77, 1001, 1};
+    struct sqy_ctx *ctx = util_ctx();
+    const size_t len = sqy_box_bytes(&big);
+    uint8_t *in = malloc(len), *out = malloc(len), *coded = malloc(2 * len);
+    util_image(in, SQY_UINT16, len / 2, 1);
+    struct sqy_pipeline *pipelines[5];
+    for (unsigned i = 0; i < 5; i++)
+        pipelines[i] = util_pipeline(texts[i]);
+    size_t before = 0;
+    for (unsigned round = 0; round < 6; round++) {
+        if (round == 1)
+            before = n_allocations;
+        for (unsigned i = 0; i < 5; i++) {
+            const struct sqy_box *box = (round + i) % 2 ? &big : &small;
+            box = round ? box : &big;
+            ssize_t got = sqy_encode(ctx, pipelines[i], box, in, coded, 2 * len);
+            if (got <= 0 || sqy_decode(ctx, pipelines[i], box, coded, (size_t)got, out) < 0)
+                abort();
+        }
+    }
+    assert_true(before > 0);
+    assert_int_equal(n_allocations - before, 0);
+    for (unsigned i = 0; i < 5; i++)
+        sqy_pipeline_free(&pipelines[i]);
+    sqy_ctx_free(&ctx);
+    free(in);
+    free(out);
+    free(coded);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_no_allocation_for_a_further_chunk),
+    };
+    if (!CAN_COUNT) {
+        puts("skipped: allocations cannot be counted under a sanitizer");
+        return 77;
+    }
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

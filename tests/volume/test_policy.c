@@ -1,0 +1,116 @@
+#include "test.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "volume/policy.h"
+
+static int make_root(char *path)
+{
+    assert_non_null(mkdtemp(path));
+    int root = open(path, O_RDONLY | O_DIRECTORY);
+    assert_true(root >= 0);
+    assert_int_equal(mkdirat(root, ".sqyfs", 0700), 0);
+    return root;
+}
+
+static void remove_root(char *path, int root)
+{
+    unlinkat(root, POLICY_FILE, 0);
+    unlinkat(root, ".sqyfs", AT_REMOVEDIR);
+    close(root);
+    rmdir(path);
+}
+
+static void expect(struct policy *policy, const char *path, int inherit, const char *text)
+{
+    char *got = NULL;
+    int r = policy_get(policy, path, inherit, &got);
+    if (text == NULL) {
+        assert_int_equal(r, -ENODATA);
+    } else {
+        assert_int_equal(r, 0);
+        assert_string_equal(got, text);
+    }
+    free(got);
+}
+
+static void nearest_directory_decides_and_survives_reopening(void **state)
+{
+    (void)state;
+    char path[] = "/tmp/sqyfs-policy-XXXXXX";
+    int root = make_root(path);
+    struct policy *policy;
+    assert_int_equal(policy_open(root, &policy), 0);
+    expect(policy, "a/b", 1, NULL);
+    assert_int_equal(policy_set(policy, "", "lz4"), 0);
+    assert_int_equal(policy_set(policy, "a", "zstd"), 0);
+    assert_int_equal(policy_set(policy, "odd\n\\dir\t", "bitswap1->lz4"), 0);
+    policy_close(&policy);
+    assert_int_equal(policy_open(root, &policy), 0);
+    expect(policy, "a/b/c", 1, "zstd");
+    expect(policy, "ab", 1, "lz4");
+    expect(policy, "a/b", 0, NULL);
+    expect(policy, "odd\n\\dir\t/x", 1, "bitswap1->lz4");
+    assert_int_equal(policy_set(policy, "a", NULL), 0);
+    assert_int_equal(policy_set(policy, "a", NULL), -ENODATA);
+    expect(policy, "a/b", 1, "lz4");
+    policy_close(&policy);
+    remove_root(path, root);
+}
+
+static void policies_follow_their_directories(void **state)
+{
+    (void)state;
+    char path[] = "/tmp/sqyfs-policy-XXXXXX";
+    int root = make_root(path);
+    struct policy *policy;
+    assert_int_equal(policy_open(root, &policy), 0);
+    assert_int_equal(policy_set(policy, "a/b", "lz4"), 0);
+    assert_int_equal(policy_set(policy, "ax", "zstd"), 0);
+    assert_int_equal(policy_rename(policy, "a", "z/y"), 0);
+    expect(policy, "z/y/b", 0, "lz4");
+    expect(policy, "ax", 0, "zstd");
+    expect(policy, "a/b", 0, NULL);
+    assert_int_equal(policy_remove(policy, "z"), 0);
+    expect(policy, "z/y/b", 1, NULL);
+    policy_close(&policy);
+    remove_root(path, root);
+}
+
+static void lines_that_are_not_understood_are_kept(void **state)
+{
+    (void)state;
+    char path[] = "/tmp/sqyfs-policy-XXXXXX", buf[256] = {0};
+    int root = make_root(path);
+    int fd = openat(root, POLICY_FILE, O_RDWR | O_CREAT, 0644);
+    static const char text[] = "# mine\narchive\tlater\tdir\nnonsense\npipeline\tlz4\td\n";
+    assert_int_equal(write(fd, text, strlen(text)), strlen(text));
+    close(fd);
+    struct policy *policy;
+    assert_int_equal(policy_open(root, &policy), 0);
+    expect(policy, "d", 0, "lz4");
+    assert_int_equal(policy_set(policy, "e", "zstd"), 0);
+    policy_close(&policy);
+    fd = openat(root, POLICY_FILE, O_RDONLY);
+    assert_true(read(fd, buf, sizeof(buf) - 1) > 0);
+    close(fd);
+    assert_string_equal(
+        buf, "# mine\narchive\tlater\tdir\nnonsense\npipeline\tlz4\td\npipeline\tzstd\te\n");
+    remove_root(path, root);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(nearest_directory_decides_and_survives_reopening),
+        cmocka_unit_test(policies_follow_their_directories),
+        cmocka_unit_test(lines_that_are_not_understood_are_kept),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,394 @@
+/* Stacks written in the ways that writers have, without a mount: the bytes come back, now, after a
+ * drain, after compaction and after the store is opened again. */
+#include "test.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "rig.h"
+#include "store/names.h"
+
+static bool in_store(const struct rig *rig, const char *name)
+{
+    char path[512];
+    snprintf(path, sizeof(path), "%s/%s", rig->path, name);
+    return access(path, F_OK) == 0;
+}
+
+static uint64_t stored_bytes(struct stack *stack)
+{
+    struct stack_info info;
+    assert_int_equal(stack_info(stack, &info), 0);
+    return info.stored_bytes;
+}
+
+static void check_everywhere(struct rig *rig, struct stack *stack, const char *name,
+                             const uint8_t *data, uint64_t len)
+{
+    rig_expect(stack, data, len);
+    stack_release(stack, true);
+    assert_int_equal(volume_drain(rig->volume), 0);
+    rig_expect(stack, data, len);
+    stack_put(&stack);
+    rig_close(rig);
+    rig_open(rig);
+    stack = rig_find(rig, name);
+    rig_expect(stack, data, len);
+    stack_put(&stack);
+}
+
+static void every_layout_written_forwards_is_stored_smaller(void **state)
+{
+    (void)state;
+    struct rig rig = {.config = {.chunk = 65536, .spool = 16 << 20}};
+    rig_start(&rig);
+    uint8_t *data = malloc(rig_tiff_bound(256, 200, 20));
+    for (int kind = 0; kind < 3; kind++) {
+        char name[16];
+        snprintf(name, sizeof(name), "s%d.tif", kind);
+        size_t len = rig_tiff((enum rig_tiff)kind, 256, 200, 20, data);
+        struct stack *stack = rig_create(&rig, name);
+        for (size_t at = 0; at < len; at += 65536)
+            rig_write(stack, data + at, len - at < 65536 ? len - at : 65536, at);
+        check_everywhere(&rig, stack, name, data, len);
+        stack = rig_find(&rig, name);
+        assert_true(stack_is_blob(stack));
+        assert_string_equal(rig_state(stack), "stored");
+        assert_true(stored_bytes(stack) < len * 3 / 5);
+        stack_put(&stack);
+    }
+    free(data);
+    rig_stop(&rig);
+}
+
+static void pieces_in_random_order_come_back(void **state)
+{
+    (void)state;
+    struct rig rig = {.config = {.chunk = 65536, .spool = 16 << 20}};
+    rig_start(&rig);
+    uint8_t *data = malloc(rig_tiff_bound(300, 211, 30));
+    uint64_t seed = 7;
+    for (int kind = 0; kind < 3; kind++) {
+        char name[16];
+        snprintf(name, sizeof(name), "r%d.tif", kind);
+        size_t len = rig_tiff((enum rig_tiff)kind, 300, 211, 30, data), piece = 7001;
+        size_t n = (len + piece - 1) / piece;
+        size_t *order = malloc(n * sizeof(*order));
+        for (size_t i = 0; i < n; i++)
+            order[i] = i;
+        for (size_t i = n; i-- > 1;) {
+            size_t j = rig_random(&seed) % (i + 1), t = order[i];
+            order[i] = order[j];
+            order[j] = t;
+        }
+        struct stack *stack = rig_create(&rig, name);
+        for (size_t i = 0; i < n; i++) {
+            size_t at = order[i] * piece;
+            rig_write(stack, data + at, len - at < piece ? len - at : piece, at);
+        }
+        check_everywhere(&rig, stack, name, data, len);
+        free(order);
+    }
+    free(data);
+    rig_stop(&rig);
+}
+
+static void files_larger_than_the_spool_get_through_backwards(void **state)
+{
+    (void)state;
+    struct rig rig = {.config = {.spool = 16 << 20}};
+    rig_start(&rig);
+    uint8_t *data = malloc(rig_tiff_bound(1024, 1024, 32));
+    size_t len = rig_tiff(RIG_IFDS_LAST, 1024, 1024, 32, data);
+    struct stack *stack = rig_create(&rig, "large.tif");
+    for (size_t end = len; end > 0;) {
+        size_t at = end > 100000 ? end - 100000 : 0;
+        rig_write(stack, data + at, end - at, at);
+        end = at;
+    }
+    check_everywhere(&rig, stack, "large.tif", data, len);
+    free(data);
+    rig_stop(&rig);
+}
+
+static void what_is_no_image_lies_verbatim(void **state)
+{
+    (void)state;
+    struct rig rig = {0};
+    rig_start(&rig);
+    const char *text = "not an image\n";
+    struct stack *stack = rig_create(&rig, "notes.tif");
+    rig_write(stack, text, strlen(text), 0);
+    assert_string_equal(rig_state(stack), "plain");
+    check_everywhere(&rig, stack, "notes.tif", (const uint8_t *)text, strlen(text));
+    assert_true(in_store(&rig, "notes.tif"));
+    assert_false(in_store(&rig, "notes.tif.sqy"));
+    rig_stop(&rig);
+}
+
+static void a_users_own_sqy_is_a_blob_of_bytes(void **state)
+{
+    (void)state;
+    struct rig rig = {0};
+    rig_start(&rig);
+    uint8_t data[5000];
+    for (size_t i = 0; i < sizeof(data); i++)
+        data[i] = (uint8_t)(i * 7);
+    struct stack *stack = rig_create(&rig, "mine.sqy");
+    rig_write(stack, data, sizeof(data), 0);
+    check_everywhere(&rig, stack, "mine.sqy", data, sizeof(data));
+    assert_true(in_store(&rig, "mine.sqy.sqy"));
+    rig_stop(&rig);
+}
+
+static void raw_volumes_go_by_policy(void **state)
+{
+    (void)state;
+    struct raw_policy policy;
+    char why[128];
+    assert_int_equal(raw_policy_parse("*.raw:100x80", &policy, why, sizeof(why)), 0);
+    struct rig rig = {.config = {.raw = &policy, .n_raw = 1, .chunk = 65536}};
+    rig_start(&rig);
+    uint8_t *data = malloc(rig_tiff_bound(100, 80, 50));
+    size_t len = 100 * 80 * 2 * 50;
+    rig_tiff(RIG_CONTIGUOUS, 100, 80, 50, data);
+    struct stack *stack = rig_create(&rig, "volume.raw");
+    rig_write(stack, data + 441, len, 0);
+    check_everywhere(&rig, stack, "volume.raw", data + 441, len);
+    stack = rig_find(&rig, "volume.raw");
+    assert_true(stored_bytes(stack) < len * 2 / 3);
+    stack_put(&stack);
+    free(data);
+    rig_stop(&rig);
+    raw_policy_clear(&policy);
+}
+
+static void truncation_to_nothing_starts_anew(void **state)
+{
+    (void)state;
+    struct rig rig = {.config = {.chunk = 65536}};
+    rig_start(&rig);
+    uint8_t *data = malloc(rig_tiff_bound(256, 256, 4));
+    size_t len = rig_tiff(RIG_PAGES, 256, 256, 4, data);
+    struct stack *stack = rig_create(&rig, "again.tif");
+    rig_write(stack, data, len, 0);
+    assert_int_equal(stack_fsync(stack), 0);
+    assert_true(in_store(&rig, "again.tif.sqy"));
+    assert_int_equal(stack_truncate(stack, 0), 0);
+    rig_expect(stack, data, 0);
+    assert_true(in_store(&rig, "again.tif"));
+    rig_write(stack, "plain now", 9, 0);
+    check_everywhere(&rig, stack, "again.tif", (const uint8_t *)"plain now", 9);
+    assert_true(in_store(&rig, "again.tif"));
+    free(data);
+    rig_stop(&rig);
+}
+
+static void an_edit_of_a_stored_stack_costs_one_chunk(void **state)
+{
+    (void)state;
+    struct rig rig = {.config = {.chunk = 65536}};
+    rig_start(&rig);
+    uint8_t *data = malloc(rig_tiff_bound(256, 256, 30));
+    size_t len = rig_tiff(RIG_CONTIGUOUS, 256, 256, 30, data);
+    struct stack *stack = rig_create(&rig, "edit.tif");
+    rig_write(stack, data, len, 0);
+    stack_release(stack, true);
+    assert_int_equal(volume_drain(rig.volume), 0);
+    uint64_t before = stored_bytes(stack);
+    assert_int_equal(stack_open(stack, true, -1), 0);
+    data[len / 2] ^= 1;
+    rig_write(stack, &data[len / 2], 1, len / 2);
+    check_everywhere(&rig, stack, "edit.tif", data, len);
+    stack = rig_find(&rig, "edit.tif");
+    assert_true(stored_bytes(stack) < before + 65536 + 4096);
+    stack_put(&stack);
+    free(data);
+    rig_stop(&rig);
+}
+
+static void compaction_keeps_every_byte_and_the_time(void **state)
+{
+    (void)state;
+    static const char *const pipelines[] = {"bitshuffle->zstd", "bitswap1->lz4", "lz4",
+                                            "bitshuffle->lz4", "pass_through"};
+    for (size_t p = 0; p < sizeof(pipelines) / sizeof(pipelines[0]); p++) {
+        struct rig rig = {.config = {.chunk = 65536, .pipeline = pipelines[p]}};
+        rig_start(&rig);
+        uint8_t *data = malloc(rig_tiff_bound(101, 57, 40));
+        for (int kind = 0; kind < 3; kind++) {
+            char name[16];
+            snprintf(name, sizeof(name), "c%d.tif", kind);
+            size_t len = rig_tiff((enum rig_tiff)kind, 101, 57, 40, data);
+            struct stack *stack = rig_create(&rig, name);
+            rig_write(stack, data, len, 0);
+            const struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, {1234567890, 987654321}};
+            assert_int_equal(stack_utimens(stack, times), 0);
+            assert_int_equal(stack_compact(stack), -EBUSY);
+            stack_release(stack, true);
+            assert_int_equal(stack_compact(stack), 0);
+            rig_expect(stack, data, len);
+            struct stat st;
+            assert_int_equal(fstat(stack_fd(stack), &st), 0);
+            assert_int_equal(st.st_mtim.tv_sec, 1234567890);
+            assert_int_equal(stack_getattr(stack, &st), 0);
+            assert_int_equal(st.st_mtim.tv_nsec, 987654321);
+            assert_int_equal(stack_open(stack, true, -1), 0);
+            data[500] ^= 4;
+            rig_write(stack, &data[500], 1, 500);
+            check_everywhere(&rig, stack, name, data, len);
+        }
+        free(data);
+        rig_stop(&rig);
+    }
+}
+
+static void holes_are_seen_and_read_as_zeros(void **state)
+{
+    (void)state;
+    struct rig rig = {.config = {.chunk = 65536}};
+    rig_start(&rig);
+    uint8_t *data = calloc(1, 3000000);
+    memcpy(data, "II\x2a\0\0\0\0\0", 8);
+    struct stack *stack = rig_create(&rig, "sparse.tif");
+    rig_write(stack, data, 8, 0);
+    assert_int_equal(stack_truncate(stack, 3000000), 0);
+    memset(data + 2000000, 'x', 100);
+    rig_write(stack, data + 2000000, 100, 2000000);
+    assert_int_equal(stack_seek(stack, 8, SEEK_DATA), 2000000);
+    assert_int_equal(stack_seek(stack, 0, SEEK_HOLE), 8);
+    assert_int_equal(stack_seek(stack, 2000100, SEEK_DATA), -ENXIO);
+    assert_int_equal(stack_fsync(stack), 0);
+    assert_int_equal(stack_seek(stack, 8, SEEK_DATA), 2000000);
+    assert_int_equal(
+        stack_fallocate(stack, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 2000050, 10), 0);
+    memset(data + 2000050, 0, 10);
+    assert_int_equal(stack_seek(stack, 2000000, SEEK_HOLE), 2000050);
+    check_everywhere(&rig, stack, "sparse.tif", data, 3000000);
+    free(data);
+    rig_stop(&rig);
+}
+
+#define STORM_MAX 700000
+
+struct storm {
+    struct rig rig;
+    struct stack *stack;
+    uint8_t *data;
+    uint64_t size, seed;
+    uint8_t buf[100000];
+};
+
+static void storm_write(struct storm *storm)
+{
+    uint64_t off = rig_random(&storm->seed) % STORM_MAX;
+    uint64_t len = rig_random(&storm->seed) % (rig_random(&storm->seed) % 4 ? 3000 : 90000) + 1;
+    if (len > STORM_MAX - off)
+        len = STORM_MAX - off;
+    for (uint64_t i = 0; i < len; i++)
+        storm->buf[i] = (uint8_t)(rig_random(&storm->seed) & 15);
+    if (off < 8 && rig_random(&storm->seed) % 2)
+        memcpy(storm->buf, "II\x2a\0\x08\0\0\0" + off, 8 - off < len ? 8 - off : len);
+    rig_write(storm->stack, storm->buf, len, off);
+    memcpy(storm->data + off, storm->buf, len);
+    if (off + len > storm->size)
+        storm->size = off + len;
+}
+
+static void storm_truncate(struct storm *storm)
+{
+    uint64_t size = rig_random(&storm->seed) % 12 == 0 ? 0 : rig_random(&storm->seed) % STORM_MAX;
+    assert_int_equal(stack_truncate(storm->stack, size), 0);
+    if (size < storm->size)
+        memset(storm->data + size, 0, storm->size - size);
+    storm->size = size;
+}
+
+static void storm_punch(struct storm *storm)
+{
+    uint64_t off = rig_random(&storm->seed) % STORM_MAX;
+    uint64_t len = rig_random(&storm->seed) % 60000 + 1;
+    int mode = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
+    assert_int_equal(stack_fallocate(storm->stack, mode, off, len), 0);
+    if (off < storm->size)
+        memset(storm->data + off, 0, len < storm->size - off ? len : storm->size - off);
+}
+
+static void storm_reopen(struct storm *storm)
+{
+    stack_release(storm->stack, true);
+    if (rig_random(&storm->seed) % 3 == 0)
+        assert_int_equal(volume_drain(storm->rig.volume), 0);
+    if (rig_random(&storm->seed) % 4 == 0) {
+        stack_put(&storm->stack);
+        rig_close(&storm->rig);
+        rig_open(&storm->rig);
+        storm->stack = rig_find(&storm->rig, "storm.tif");
+    } else if (rig_random(&storm->seed) % 3 == 0) {
+        int r = stack_compact(storm->stack);
+        assert_true(r == 0 || r == -EINVAL || r == -EBUSY);
+    }
+    assert_int_equal(stack_open(storm->stack, true, -1), 0);
+}
+
+static void random_operations_match_an_array(void **state)
+{
+    (void)state;
+    struct storm *storm = calloc(1, sizeof(*storm));
+    storm->data = calloc(1, STORM_MAX);
+    storm->seed = 42;
+    storm->rig.config = (struct volume_config){.chunk = 65536, .spool = 16 << 20};
+    rig_start(&storm->rig);
+    storm->stack = rig_create(&storm->rig, "storm.tif");
+    size_t len = rig_tiff(RIG_PAGES, 128, 128, 16, storm->data);
+    rig_write(storm->stack, storm->data, len, 0);
+    storm->size = len;
+    for (int step = 0; step < 600; step++) {
+        switch (rig_random(&storm->seed) % 16) {
+        case 0:
+            storm_truncate(storm);
+            break;
+        case 1:
+            storm_punch(storm);
+            break;
+        case 2:
+            storm_reopen(storm);
+            break;
+        case 3:
+            assert_int_equal(stack_fsync(storm->stack), 0);
+            break;
+        default:
+            storm_write(storm);
+        }
+        if (step % 10 == 0)
+            rig_expect(storm->stack, storm->data, storm->size);
+    }
+    rig_expect(storm->stack, storm->data, storm->size);
+    stack_release(storm->stack, true);
+    stack_put(&storm->stack);
+    rig_stop(&storm->rig);
+    free(storm->data);
+    free(storm);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_layout_written_forwards_is_stored_smaller),
+        cmocka_unit_test(pieces_in_random_order_come_back),
+        cmocka_unit_test(files_larger_than_the_spool_get_through_backwards),
+        cmocka_unit_test(what_is_no_image_lies_verbatim),
+        cmocka_unit_test(a_users_own_sqy_is_a_blob_of_bytes),
+        cmocka_unit_test(raw_volumes_go_by_policy),
+        cmocka_unit_test(truncation_to_nothing_starts_anew),
+        cmocka_unit_test(an_edit_of_a_stored_stack_costs_one_chunk),
+        cmocka_unit_test(compaction_keeps_every_byte_and_the_time),
+        cmocka_unit_test(holes_are_seen_and_read_as_zeros),
+        cmocka_unit_test(random_operations_match_an_array),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,4 +1,5 @@
-/* lz4: LZ4 frames, as sqeazy writes them. */
+/* lz4: LZ4 frames as sqeazy writes them: linked blocks, no checksums, no content size. Written
+ * block by block, because liblz4's own frame writer allocates memory for every frame. */
 #include "base/le.h"
 #include "codec/stage.h"
 
@@ -6,7 +7,9 @@
 #include <limits.h>
 #include <lz4.h>
 #include <lz4frame.h>
+#include <lz4hc.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum { ARG_ACCEL, ARG_BLOCKSIZE_KB, ARG_FRAMESTEP_KB, ARG_N_CHUNKS };
 
@@ -14,16 +17,34 @@ enum { ARG_ACCEL, ARG_BLOCKSIZE_KB, ARG_FRAMESTEP_KB, ARG_N_CHUNKS };
 #define FRAME_MAGIC          0x184D2204u
 #define SKIPPABLE_MAGIC      0x184D2A50u /* and the 15 after it */
 #define SKIPPABLE_MAGIC_MASK 0xFFFFFFF0u
+#define BLOCK_IS_STORED      0x80000000u
+#define FRAME_HEAD           7
+#define FRAME_END            4
+
+/* The block sizes a frame can have; the nearest to what is asked for is taken. */
+struct block_size {
+    uint32_t kb;
+    uint8_t descriptor[3]; /* flags, block size, and their checksum */
+};
+
+static const struct block_size block_sizes[] = {
+    {64, {0x40, 0x40, 0xC0}},
+    {256, {0x40, 0x50, 0x77}},
+    {1024, {0x40, 0x60, 0x96}},
+    {4096, {0x40, 0x70, 0xDF}},
+};
 
 struct lz4_state {
-    LZ4F_cctx *compressor;
+    LZ4_stream_t *fast;
+    LZ4_streamHC_t *high; /* made when first asked for */
     LZ4F_dctx *decompressor;
 };
 
 static void lz4_free_state(void *p)
 {
     struct lz4_state *state = p;
-    LZ4F_freeCompressionContext(state->compressor);
+    LZ4_freeStream(state->fast);
+    LZ4_freeStreamHC(state->high);
     LZ4F_freeDecompressionContext(state->decompressor);
     free(state);
 }
@@ -36,24 +57,14 @@ static struct lz4_state *lz4_state(struct sqy_ctx *ctx, const struct stage *stag
     struct lz4_state *state = calloc(1, sizeof(*state));
     if (!state)
         return NULL;
-    if (LZ4F_isError(LZ4F_createCompressionContext(&state->compressor, LZ4F_VERSION)) ||
+    state->fast = LZ4_createStream();
+    if (!state->fast ||
         LZ4F_isError(LZ4F_createDecompressionContext(&state->decompressor, LZ4F_VERSION))) {
         lz4_free_state(state);
         return NULL;
     }
     *slot = state;
     return state;
-}
-
-/* The nearest of the four sizes a frame can have. */
-static LZ4F_blockSizeID_t lz4_block_id(const struct stage *stage)
-{
-    int32_t kb = stage->arg[ARG_BLOCKSIZE_KB];
-    if (kb < (64 + 256) / 2)
-        return LZ4F_max64KB;
-    if (kb < (256 + 1024) / 2)
-        return LZ4F_max256KB;
-    return kb < (1024 + 4096) / 2 ? LZ4F_max1MB : LZ4F_max4MB;
 }
 
 /* sqeazy cuts its input into so many chunks, or else at steps of whole blocks. */
@@ -67,43 +78,88 @@ static void lz4_normalise(struct stage *stage)
     stage->arg[ARG_FRAMESTEP_KB] = (int32_t)step;
 }
 
-static LZ4F_preferences_t lz4_preferences(const struct stage *stage)
+static const struct block_size *lz4_block_size(const struct stage *stage)
 {
-    return (LZ4F_preferences_t){
-        .frameInfo = {.blockSizeID = lz4_block_id(stage), .blockMode = LZ4F_blockLinked},
-        .compressionLevel = stage->arg[ARG_ACCEL],
-        .autoFlush = 1, /* the whole input is given at once: nothing to collect */
-    };
+    uint32_t kb = (uint32_t)stage->arg[ARG_BLOCKSIZE_KB];
+    unsigned i = 0;
+    while (i < 3 && kb >= (block_sizes[i].kb + block_sizes[i + 1].kb) / 2)
+        i++;
+    return &block_sizes[i];
 }
 
+/* A frame of stored blocks, and room for the last one to grow before it is seen not to shrink. */
 static size_t lz4_bound(const struct stage *stage, size_t len)
 {
-    const LZ4F_preferences_t prefs = lz4_preferences(stage);
+    const size_t block = (size_t)lz4_block_size(stage)->kb << 10;
     if (len > SSIZE_MAX / 2)
         return 0;
-    return LZ4F_HEADER_SIZE_MAX + LZ4F_compressBound(len, &prefs);
+    return FRAME_HEAD + len + 4 * (len / block + 1) + FRAME_END +
+           (size_t)LZ4_compressBound((int)block) - block;
+}
+
+/* sqeazy hands `accel` on as liblz4's compression level: from 3 on the slow compressor. */
+static bool lz4_is_high(const struct stage *stage)
+{
+    return stage->arg[ARG_ACCEL] >= LZ4HC_CLEVEL_MIN;
+}
+
+static int lz4_begin(struct lz4_state *state, const struct stage *stage)
+{
+    if (!lz4_is_high(stage)) {
+        LZ4_resetStream_fast(state->fast);
+        return 0;
+    }
+    if (!state->high)
+        state->high = LZ4_createStreamHC();
+    if (!state->high)
+        return -ENOMEM;
+    LZ4_resetStreamHC_fast(state->high, stage->arg[ARG_ACCEL]);
+    return 0;
+}
+
+/* One block, which may refer to those before it; stored where it does not shrink. Its bytes with
+ * the length in front. */
+static size_t lz4_put_block(struct lz4_state *state, const struct stage *stage, const uint8_t *in,
+                            size_t len, uint8_t *out, size_t cap)
+{
+    const int32_t level = stage->arg[ARG_ACCEL];
+    const char *src = (const char *)in;
+    char *dst = (char *)out + 4;
+    int room = cap - 4 > INT_MAX ? INT_MAX : (int)(cap - 4);
+    int got = lz4_is_high(stage) ? LZ4_compress_HC_continue(state->high, src, dst, (int)len, room)
+                                 : LZ4_compress_fast_continue(state->fast, src, dst, (int)len, room,
+                                                              level < 0 ? 1 - level : 1);
+    if (got > 0 && (size_t)got < len) {
+        le_store32(out, (uint32_t)got);
+        return 4 + (size_t)got;
+    }
+    le_store32(out, (uint32_t)len | BLOCK_IS_STORED);
+    memcpy(dst, in, len);
+    return 4 + len;
 }
 
 static ssize_t lz4_encode(struct sqy_ctx *ctx, const struct stage *stage, const uint8_t *in,
                           size_t len, uint8_t *out, size_t cap)
 {
-    const LZ4F_preferences_t prefs = lz4_preferences(stage);
-    const LZ4F_compressOptions_t options = {.stableSrc = 1};
-    const struct lz4_state *state = lz4_state(ctx, stage);
+    const struct block_size *size = lz4_block_size(stage);
+    const size_t block = (size_t)size->kb << 10;
+    struct lz4_state *state = lz4_state(ctx, stage);
     if (!state)
         return -ENOMEM;
     if (cap < lz4_bound(stage, len))
         return -ENOSPC;
-    /* With that much room there is nothing left to fail but an allocation. */
-    size_t head = LZ4F_compressBegin(state->compressor, out, cap, &prefs);
-    if (LZ4F_isError(head))
-        return -ENOMEM;
-    size_t body = LZ4F_compressUpdate(state->compressor, out + head, cap - head, in, len, &options);
-    if (LZ4F_isError(body))
-        return -ENOMEM;
-    size_t used = head + body;
-    size_t tail = LZ4F_compressEnd(state->compressor, out + used, cap - used, &options);
-    return LZ4F_isError(tail) ? -ENOMEM : (ssize_t)(used + tail);
+    int r = lz4_begin(state, stage);
+    if (r < 0)
+        return r;
+    le_store32(out, FRAME_MAGIC);
+    memcpy(out + 4, size->descriptor, 3);
+    size_t used = FRAME_HEAD;
+    for (size_t at = 0; at < len; at += block) {
+        size_t n = len - at < block ? len - at : block;
+        used += lz4_put_block(state, stage, in + at, n, out + used, cap - used);
+    }
+    le_store32(out + used, 0);
+    return (ssize_t)(used + FRAME_END);
 }
 
 static bool lz4_is_frame(const struct stage_coded *in)

@@ -99,7 +99,8 @@ static int set_owner(const struct request *r)
 {
     uid_t uid = r->flags & FUSE_SET_ATTR_UID ? r->attr.st_uid : (uid_t)-1;
     gid_t gid = r->flags & FUSE_SET_ATTR_GID ? r->attr.st_gid : (gid_t)-1;
-    return fchownat(r->inode->fd, "", uid, gid, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW) < 0 ? -errno : 0;
+    return fchownat(r->inode->fd, "", uid, gid, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW) < 0 ? -errno
+                                                                                         : 0;
 }
 
 static int set_mode(const struct request *r)
@@ -109,10 +110,12 @@ static int set_mode(const struct request *r)
 
 static int set_size(const struct request *r)
 {
-    return r->inode->stack != NULL ? stack_truncate(r->inode->stack, (uint64_t)r->attr.st_size) : -EINVAL;
+    return r->inode->stack != NULL ? stack_truncate(r->inode->stack, (uint64_t)r->attr.st_size)
+                                   : -EINVAL;
 }
 
-/* The owner before the mode: chown(2) takes set-user-id, and who sets both means the mode to stay. */
+/* The owner before the mode: chown(2) takes set-user-id, and who sets both means the mode to stay.
+ */
 static void run_setattr(struct request *r)
 {
     int e = 0;

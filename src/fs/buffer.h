@@ -1,5 +1,5 @@
-/* Buffers for the bytes of one request. They are kept and used again: the first touch of fresh memory
- * costs more than the copy into it. Thread safe. */
+/* Buffers for the bytes of one request. They are kept and used again: the first touch of fresh
+ * memory costs more than the copy into it. Thread safe. */
 #ifndef SQYFS_FS_BUFFER_H
 #define SQYFS_FS_BUFFER_H
 

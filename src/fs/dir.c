@@ -1,4 +1,5 @@
-/* Entries come in the order and with the offsets of the backing directory, under their visible names. */
+/* Entries come in the order and with the offsets of the backing directory, under their visible
+ * names. */
 #include "fs/dir.h"
 
 #include <errno.h>
@@ -67,7 +68,8 @@ static bool visible_name(const struct request *r, const struct dirent *d, char n
 }
 
 /* Attributes too, where they can be had: without them the entry is only listed. */
-static struct inode *look_up(const struct request *r, const char *name, struct fuse_entry_param *entry)
+static struct inode *look_up(const struct request *r, const char *name,
+                             struct fuse_entry_param *entry)
 {
     struct inode *inode;
     if (is_dots(name) || name_find(r->fs, r->handle->inode, name, &inode) < 0)
@@ -135,7 +137,8 @@ static void run_read(struct request *r)
         fuse_reply_buf(r->req, r->buffer, (size_t)n);
 }
 
-static void defer_read(fuse_req_t req, size_t size, off_t off, const struct fuse_file_info *fi, bool plus)
+static void defer_read(fuse_req_t req, size_t size, off_t off, const struct fuse_file_info *fi,
+                       bool plus)
 {
     struct request *r = request_new(req, run_read, NULL, NULL);
     if (r == NULL)
@@ -158,7 +161,8 @@ void dir_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fus
     defer_read(req, size, off, fi, false);
 }
 
-void dir_read_plus(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi)
+void dir_read_plus(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
+                   struct fuse_file_info *fi)
 {
     (void)ino;
     defer_read(req, size, off, fi, true);

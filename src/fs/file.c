@@ -22,9 +22,9 @@ static bool opens_for_write(int flags)
 
 /* ---- opening ---- */
 
-/* Who only writes goes past the page cache, which halves the cost of a byte; who also reads may map the
- * file, and mappings need the cache. What is cached stays: the kernel drops it by itself when size or
- * mtime have changed. */
+/* Who only writes goes past the page cache, which halves the cost of a byte; who also reads may map
+ * the file, and mappings need the cache. What is cached stays: the kernel drops it by itself when
+ * size or mtime have changed. */
 static void fill_open(struct fuse_file_info *fi, struct handle *handle)
 {
     fi->fh = (uintptr_t)handle;
@@ -248,9 +248,10 @@ static void run_write(struct request *r)
     reply_write(r->req, r->size, stack_write(stack, r->buffer, r->size, (uint64_t)r->off, true));
 }
 
-/* The bytes are the session's until the handler returns, so a write that has to wait keeps a copy. The
- * kernel bounds how many there can be: one a writing thread. */
-static void defer_write(fuse_req_t req, struct handle *handle, const char *data, size_t size, off_t off)
+/* The bytes are the session's until the handler returns, so a write that has to wait keeps a copy.
+ * The kernel bounds how many there can be: one a writing thread. */
+static void defer_write(fuse_req_t req, struct handle *handle, const char *data, size_t size,
+                        off_t off)
 {
     struct request *r = request_new(req, run_write, NULL, NULL);
     if (r == NULL)

@@ -14,13 +14,13 @@
 #include "fs/inode.h"
 #include "volume/volume.h"
 
-/* How long the kernel may believe names and attributes: a store changed behind the mount's back shows
- * after this long. */
+/* How long the kernel may believe names and attributes: a store changed behind the mount's back
+ * shows after this long. */
 #define FS_TIMEOUT_S 1.0
 
-/* Requests that may wait are answered by threads of their own, by what they wait for: a full spool, or
- * a disk that is syncing, must not keep cold reads waiting, and none of them the threads that take
- * requests from the kernel. */
+/* Requests that may wait are answered by threads of their own, by what they wait for: a full spool,
+ * or a disk that is syncing, must not keep cold reads waiting, and none of them the threads that
+ * take requests from the kernel. */
 enum fs_pool {
     FS_META,    /* names, attributes, open, release */
     FS_READ,    /* reads that go to disk or decode */
@@ -42,13 +42,13 @@ struct fs {
 
 /* Takes the volume on success. */
 int fs_create(struct volume *volume, struct fs **out);
-/* Answers what is queued, closes what the kernel left open (an unmount does not send every release) and
- * hands the volume back for closing. */
+/* Answers what is queued, closes what the kernel left open (an unmount does not send every release)
+ * and hands the volume back for closing. */
 struct volume *fs_destroy(struct fs **fs);
 
 static inline struct fs *fs_of(fuse_req_t req)
 {
-    return fuse_req_userdata(req);
+    return *(struct fs **)fuse_req_userdata(req);
 }
 
 static inline struct inode *fs_inode(struct fs *fs, fuse_ino_t id)
@@ -56,7 +56,8 @@ static inline struct inode *fs_inode(struct fs *fs, fuse_ino_t id)
     return inode_from_id(fs->inodes, id);
 }
 
-/* Room for "/proc/self/fd/N": the way to call by name what a descriptor opened with O_PATH stands for. */
+/* Room for "/proc/self/fd/N": the way to call by name what a descriptor opened with O_PATH stands
+ * for. */
 struct fs_path {
     char text[32];
 };

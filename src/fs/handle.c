@@ -52,14 +52,14 @@ static int add(struct handle_list *list, struct inode_table *inodes, const struc
     return 0;
 }
 
-int handle_open(struct handle_list *list, struct inode_table *inodes, struct inode *inode, bool write,
-                struct handle **out)
+int handle_open(struct handle_list *list, struct inode_table *inodes, struct inode *inode,
+                bool write, struct handle **out)
 {
     return add(list, inodes, &(struct handle){.inode = inode, .write = write}, out);
 }
 
-int handle_opendir(struct handle_list *list, struct inode_table *inodes, struct inode *inode, DIR *dir,
-                   struct handle **out)
+int handle_opendir(struct handle_list *list, struct inode_table *inodes, struct inode *inode,
+                   DIR *dir, struct handle **out)
 {
     return add(list, inodes, &(struct handle){.inode = inode, .dir = dir}, out);
 }

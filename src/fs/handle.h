@@ -1,5 +1,5 @@
-/* Open files and directories. The list of them is kept because an unmount does not send every release:
- * what is left is closed from here. */
+/* Open files and directories. The list of them is kept because an unmount does not send every
+ * release: what is left is closed from here. */
 #ifndef SQYFS_FS_HANDLE_H
 #define SQYFS_FS_HANDLE_H
 
@@ -10,9 +10,9 @@
 #include "fs/inode.h"
 
 struct handle {
-    struct inode *inode; /* held */
-    bool write;          /* of a file: opened for writing */
-    DIR *dir;            /* of a directory, else NULL */
+    struct inode *inode;  /* held */
+    bool write;           /* of a file: opened for writing */
+    DIR *dir;             /* of a directory, else NULL */
     pthread_mutex_t lock; /* of a directory: its position; held over reading it, taken last */
     long position;
     struct handle *next, **link; /* the list's */
@@ -25,11 +25,11 @@ int handle_list_create(struct handle_list **out);
 void handle_list_destroy(struct handle_list **list, struct inode_table *inodes);
 
 /* Of a file whose stack has been opened: handle_close() releases it. */
-int handle_open(struct handle_list *list, struct inode_table *inodes, struct inode *inode, bool write,
-                struct handle **out);
+int handle_open(struct handle_list *list, struct inode_table *inodes, struct inode *inode,
+                bool write, struct handle **out);
 /* Takes `dir` on success. */
-int handle_opendir(struct handle_list *list, struct inode_table *inodes, struct inode *inode, DIR *dir,
-                   struct handle **out);
+int handle_opendir(struct handle_list *list, struct inode_table *inodes, struct inode *inode,
+                   DIR *dir, struct handle **out);
 /* [waits] */
 void handle_close(struct handle_list *list, struct inode_table *inodes, struct handle **handle);
 

@@ -9,12 +9,16 @@
 #define BUCKETS 8192u /* a few entries each at the limit of descriptors */
 
 struct inode_table {
-    pthread_mutex_t lock; /* guards all below; a leaf: stacks are put after it is released */
+    pthread_mutex_t lock; /* guards all below; before the watcher's lock only: stacks are
+                             put after it is released */
     struct inode root;
     struct inode *buckets[BUCKETS];
     struct inode *oldest, *newest; /* all but the root */
     size_t n_inodes, n_handles;
     uint64_t generations;
+    size_t limit;
+    void (*watcher)(void *ctx);
+    void *watcher_ctx;
 };
 
 int inode_table_create(int root_fd, struct inode_table **out)
@@ -74,7 +78,8 @@ uint64_t inode_id(const struct inode_table *table, const struct inode *inode)
 
 static size_t bucket_of(const struct inode *key)
 {
-    uint64_t h = key->stack != NULL ? (uintptr_t)key->stack / 64 : key->ino ^ ((uint64_t)key->dev << 32);
+    uint64_t h =
+        key->stack != NULL ? (uintptr_t)key->stack / 64 : key->ino ^ ((uint64_t)key->dev << 32);
     return (h * 0x9E3779B97F4A7C15u) >> 51;
 }
 
@@ -115,6 +120,8 @@ static void insert(struct inode_table *table, struct inode *inode)
     inode->generation = ++table->generations;
     queue_append(table, inode);
     table->n_inodes++;
+    if (table->watcher != NULL && table->n_inodes + table->n_handles > table->limit)
+        table->watcher(table->watcher_ctx);
 }
 
 /* Takes it out if nobody knows it any more; the caller frees it then, without the lock. */
@@ -222,6 +229,15 @@ void inode_release(struct inode_table *table, struct inode *inode)
 
 /* ---- bounds ---- */
 
+void inode_watch(struct inode_table *table, size_t limit, void (*watcher)(void *ctx), void *ctx)
+{
+    pthread_mutex_lock(&table->lock);
+    table->limit = limit;
+    table->watcher = watcher;
+    table->watcher_ctx = ctx;
+    pthread_mutex_unlock(&table->lock);
+}
+
 size_t inode_count(struct inode_table *table)
 {
     pthread_mutex_lock(&table->lock);
@@ -230,7 +246,8 @@ size_t inode_count(struct inode_table *table)
     return n;
 }
 
-size_t inode_oldest(struct inode_table *table, bool directories, struct inode_victim *out, size_t max)
+size_t inode_oldest(struct inode_table *table, bool directories, struct inode_victim *out,
+                    size_t max)
 {
     size_t n = 0;
     pthread_mutex_lock(&table->lock);

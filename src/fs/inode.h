@@ -1,8 +1,8 @@
 /* What the kernel knows by a node id: one entry for each inode of the store that it has looked up.
  *
- * A node id is the address of a struct inode, valid while the kernel holds lookups on it or a handle
- * refers to it. A regular file is known by its stack, everything else by (device, inode number), which
- * the open descriptor keeps from being given away. */
+ * A node id is the address of a struct inode, valid while the kernel holds lookups on it or a
+ * handle refers to it. A regular file is known by its stack, everything else by (device, inode
+ * number), which the open descriptor keeps from being given away. */
 #ifndef SQYFS_FS_INODE_H
 #define SQYFS_FS_INODE_H
 
@@ -59,16 +59,21 @@ void inode_forget(struct inode_table *table, struct inode *inode, uint64_t n);
 void inode_hold(struct inode_table *table, struct inode *inode);
 void inode_release(struct inode_table *table, struct inode *inode);
 
+/* Calls `watcher` for every inode that is added while more than `limit` descriptors are held. The
+ * table's lock is held meanwhile. */
+void inode_watch(struct inode_table *table, size_t limit, void (*watcher)(void *ctx), void *ctx);
+
 /* Descriptors held, about. */
 size_t inode_count(struct inode_table *table);
 
-/* Entries that the kernel might be asked to forget: the ones looked up longest ago, no handle on them;
- * each is moved to the end of the queue. `directories`: those too. Returns how many; the names are the
- * caller's to free. */
+/* Entries that the kernel might be asked to forget: the ones looked up longest ago, no handle on
+ * them; each is moved to the end of the queue. `directories`: those too. Returns how many; the
+ * names are the caller's to free. */
 struct inode_victim {
     uint64_t parent;
     char *name;
 };
-size_t inode_oldest(struct inode_table *table, bool directories, struct inode_victim *out, size_t max);
+size_t inode_oldest(struct inode_table *table, bool directories, struct inode_victim *out,
+                    size_t max);
 
 #endif

@@ -225,7 +225,8 @@ void name_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t new_parent, const char
 
 /* ---- removing and moving ---- */
 
-/* Visible path of a name, for the index; false where it cannot be told, which the index survives. */
+/* Visible path of a name, for the index; false where it cannot be told, which the index survives.
+ */
 static bool path_of(struct fs *fs, const struct inode *dir, const char *name, char path[PATH_MAX])
 {
     char parent[PATH_MAX];

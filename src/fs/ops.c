@@ -1,5 +1,5 @@
-/* Absent on purpose: flush (the kernel writes dirty pages back before it would ask), locks (local, the
- * kernel keeps them), access (default_permissions), copy_file_range (the kernel copies). */
+/* Absent on purpose: flush (the kernel writes dirty pages back before it would ask), locks (local,
+ * the kernel keeps them), access (default_permissions), copy_file_range (the kernel copies). */
 #include "fs/ops.h"
 
 #include "fs/attr.h"
@@ -29,7 +29,8 @@ static void ops_init(void *userdata, struct fuse_conn_info *conn)
     want(conn, FUSE_CAP_DONT_MASK, true);
     want(conn, FUSE_CAP_POSIX_ACL, true);
     want(conn, FUSE_CAP_ATOMIC_O_TRUNC, true);
-    /* The kernel takes set-user-id away by setattr then, which is all of it but for direct writes. */
+    /* The kernel takes set-user-id away by setattr then, which is all of it but for direct writes.
+     */
     want(conn, FUSE_CAP_HANDLE_KILLPRIV, false);
     want(conn, FUSE_CAP_WRITEBACK_CACHE, false);
     /* Copies are cheaper than pipes here, in both directions. */

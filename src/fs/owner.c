@@ -14,7 +14,8 @@ mode_t owner_mode(fuse_req_t req, int dir_fd, mode_t mode)
     return mode & ~fuse_req_ctx(req)->umask;
 }
 
-/* As root, everything created is root's at first. Without root there is nobody else to give it to. */
+/* As root, everything created is root's at first. Without root there is nobody else to give it to.
+ */
 int owner_give(fuse_req_t req, int dir_fd, int fd)
 {
     if (!fs_of(req)->root)

@@ -24,7 +24,8 @@ struct request *request_new(fuse_req_t req, void (*run)(struct request *), const
         request->fs = fs_of(req);
         request->name = name != NULL ? strdup(name) : NULL;
         request->name2 = name2 != NULL ? strdup(name2) : NULL;
-        if ((request->name != NULL) == (name != NULL) && (request->name2 != NULL) == (name2 != NULL))
+        if ((request->name != NULL) == (name != NULL) &&
+            (request->name2 != NULL) == (name2 != NULL))
             return request;
         request_free(request);
     }

@@ -9,12 +9,12 @@ struct request {
     void (*run)(struct request *request); /* must answer */
     fuse_req_t req;
     struct fs *fs;
-    struct inode *inode;       /* operated on, or the directory of `name` */
-    struct inode *other;       /* a second one */
+    struct inode *inode; /* operated on, or the directory of `name` */
+    struct inode *other; /* a second one */
     struct handle *handle;
-    char *name, *name2;        /* owned */
-    void *data;                /* owned: malloc */
-    void *buffer;              /* owned: of fs->buffers */
+    char *name, *name2; /* owned */
+    void *data;         /* owned: malloc */
+    void *buffer;       /* owned: of fs->buffers */
     size_t size;
     off_t off;
     int flags;
@@ -24,7 +24,8 @@ struct request {
     struct fuse_file_info fi;
 };
 
-/* NULL: out of memory, the request has been answered so. The names, which may be NULL, are copied. */
+/* NULL: out of memory, the request has been answered so. The names, which may be NULL, are copied.
+ */
 struct request *request_new(fuse_req_t req, void (*run)(struct request *), const char *name,
                             const char *name2);
 /* Queues it; it frees itself after run(). */

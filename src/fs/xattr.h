@@ -4,8 +4,8 @@
  *   user.sqyfs.state, .pipeline, .ratio, .stored_bytes   of a file, read only
  *   user.sqyfs.pipeline                                  of a directory: its policy
  *   user.sqyfs.stats                                     of the root, read only: JSON
- *   user.sqyfs.command                                   write only: "drain" to the root, "compact" to a
- *                                                        file; answered when it is done
+ *   user.sqyfs.command                                   write only: "drain" to the root, "compact"
+ * to a file; answered when it is done
  *
  * All others, ACLs included, are the backing file's. */
 #ifndef SQYFS_FS_XATTR_H

@@ -16,8 +16,6 @@
 #include "store/locate.h"
 
 #define PARTS_MAGIC 0x54505153u /* "SQPT" */
-#define PARTS_HEAD  16u         /* frame head, magic, number */
-#define PARTS_BYTES(n) (PARTS_HEAD + 12u * (n) + 8u)
 /* A wrapped chunk up to this size is copied behind its head and written in one go. */
 #define WRAP_COPY 4096u
 
@@ -170,8 +168,8 @@ void blob_close(struct blob **blob)
 
 /* ---- opening ---- */
 
-/* Whether a header that does not end in its first BLOB_HEADER_BYTES is sqeazy's all the same: theirs may
- * hold reorder maps. -EBADMSG: no. */
+/* Whether a header that does not end in its first BLOB_HEADER_BYTES is sqeazy's all the same:
+ * theirs may hold reorder maps. -EBADMSG: no. */
 static int look_for_long_header(const struct blob *blob, uint64_t bytes)
 {
     size_t len = BLOB_HEADER_BYTES;
@@ -206,7 +204,7 @@ static int read_header(struct blob *blob, uint64_t bytes)
     uint8_t data[BLOB_HEADER_BYTES];
     ssize_t n = io_pread_full(blob->io, blob->fd, data, sizeof(data), 0);
     if (n < 0)
-        return n == -EIO ? -EBADMSG : (int)n;
+        return n == -EIO && !blob->writable ? -EBADMSG : (int)n;
     char *pipename = NULL;
     struct blob_header header;
     int r = heading_parse(data, (size_t)n, &header, &pipename, blob->id);
@@ -239,11 +237,10 @@ static int adopt(struct blob *blob, struct located *found)
         .digest = found->digest,
         .size = found->size,
         .chain = found->chain,
-        .n_pipelines = found->n_pipelines,
+        .n_pipelines = blob->n_pipelines,
         .mtime = found->mtime,
         .meta = found->meta,
     };
-    blob->last.n_pipelines = blob->n_pipelines;
     found->meta = NULL;
     blob->born = true;
     return table_set_directory(blob->table, found->directory.refs, found->directory.n);
@@ -591,14 +588,16 @@ int blob_prepare(struct blob *blob, uint64_t off, uint64_t len)
 
 /* ---- table ---- */
 
-/* A reader sees nothing behind the size; a writer's stack may be growing past the last checkpoint. */
+/* A reader sees nothing behind the size; a writer's stack may be growing past the last checkpoint.
+ */
 static void clip(const struct blob *blob, uint64_t off, struct blob_extent *extent)
 {
     uint64_t size = blob->last.size;
     if (blob->writable)
         return;
     if (off >= size) {
-        *extent = (struct blob_extent){.hole = true, .claim = {.off = size, .len = UINT64_MAX - size}};
+        *extent =
+            (struct blob_extent){.hole = true, .claim = {.off = size, .len = UINT64_MAX - size}};
     } else if (!extent->hole && extent->claim.len > size - extent->claim.off) {
         extent->claim.len = size - extent->claim.off;
     }
@@ -636,8 +635,8 @@ static int sort_claims(const struct blob_claim *claims, unsigned n, struct blob_
     return 0;
 }
 
-static int commit(struct blob *blob, const struct blob_chunk *chunk, const struct blob_claim *claims,
-                  unsigned n_claims)
+static int commit(struct blob *blob, const struct blob_chunk *chunk,
+                  const struct blob_claim *claims, unsigned n_claims)
 {
     for (unsigned i = 0; i < n_claims; i++) {
         struct page_record record = {.claim = claims[i], .chunk = *chunk};
@@ -678,7 +677,8 @@ int blob_punch(struct blob *blob, uint64_t off, uint64_t len)
 
 /* ---- appending ---- */
 
-/* A mark only saves readers time: without it they look further. A full disk shows in what follows. */
+/* A mark only saves readers time: without it they look further. A full disk shows in what follows.
+ */
 static void put_mark(struct blob *blob)
 {
     struct checkpoint_mark mark = {.last = blob->last.off, .pending = blob->pending};
@@ -694,6 +694,18 @@ static void put_mark(struct blob *blob)
     blob_leave(blob, &room, r >= 0);
 }
 
+/* No chunk is written before the first checkpoint is. */
+static int bear(struct blob *blob)
+{
+    blob_begin_turn(blob);
+    pthread_mutex_lock(&blob->lock);
+    bool born = blob->born;
+    pthread_mutex_unlock(&blob->lock);
+    int r = born ? 0 : publish_birth(blob);
+    blob_end_turn(blob);
+    return r;
+}
+
 /* Gets a room and whatever has to stand before it. Lock held, given up in between. */
 static int begin_append(struct blob *blob, uint64_t len, struct blob_room *room)
 {
@@ -705,7 +717,9 @@ static int begin_append(struct blob *blob, uint64_t len, struct blob_room *room)
             return r;
     }
     if (!blob->born) {
-        int r = publish_birth(blob);
+        pthread_mutex_unlock(&blob->lock);
+        int r = bear(blob);
+        pthread_mutex_lock(&blob->lock);
         if (r < 0)
             return r;
     }
@@ -752,20 +766,21 @@ int blob_append(struct blob *blob, bool wrap, const void *coded, uint32_t len, u
     return 0;
 }
 
-int blob_append_parts(struct blob *blob, const struct blob_part *parts, unsigned n_parts, uint64_t *off)
+int blob_append_parts(struct blob *blob, const struct blob_part *parts, unsigned n_parts,
+                      uint64_t *off)
 {
-    uint8_t frame[PARTS_BYTES(BLOB_MAX_PARTS)];
+    uint8_t frame[BLOB_PARTS_BYTES(BLOB_MAX_PARTS)];
     if (!blob->writable)
         return -EROFS;
     if (n_parts == 0 || n_parts > BLOB_MAX_PARTS)
         return -EINVAL;
-    size_t len = PARTS_BYTES(n_parts);
+    size_t len = BLOB_PARTS_BYTES(n_parts);
     frame_head(frame, FRAME_PARTS, (uint32_t)len - FRAME_HEAD_BYTES);
     le_store32(frame + 8, PARTS_MAGIC);
     le_store32(frame + 12, n_parts);
     for (unsigned i = 0; i < n_parts; i++) {
-        le_store64(frame + PARTS_HEAD + 12 * i, parts[i].off);
-        le_store32(frame + PARTS_HEAD + 12 * i + 8, parts[i].len);
+        le_store64(frame + BLOB_PARTS_HEAD + 12 * i, parts[i].off);
+        le_store32(frame + BLOB_PARTS_HEAD + 12 * i + 8, parts[i].len);
     }
     le_store64(frame + len - 8, sum64(frame, len - 8));
 
@@ -789,14 +804,14 @@ int blob_append_parts(struct blob *blob, const struct blob_part *parts, unsigned
 static int parse_parts(const uint8_t *frame, unsigned n, const struct blob_chunk *chunk,
                        struct blob_part *parts)
 {
-    size_t len = PARTS_BYTES(n);
+    size_t len = BLOB_PARTS_BYTES(n);
     uint64_t total = 0;
     if (le_load32(frame + 4) != len - FRAME_HEAD_BYTES ||
         le_load64(frame + len - 8) != sum64(frame, len - 8))
         return -EBADMSG;
     for (unsigned i = 0; i < n; i++) {
-        parts[i].off = le_load64(frame + PARTS_HEAD + 12 * i);
-        parts[i].len = le_load32(frame + PARTS_HEAD + 12 * i + 8);
+        parts[i].off = le_load64(frame + BLOB_PARTS_HEAD + 12 * i);
+        parts[i].len = le_load32(frame + BLOB_PARTS_HEAD + 12 * i + 8);
         if (parts[i].off < BLOB_HEADER_BYTES || parts[i].off > chunk->coded_off ||
             parts[i].len > chunk->coded_off - parts[i].off)
             return -EBADMSG;
@@ -808,15 +823,15 @@ static int parse_parts(const uint8_t *frame, unsigned n, const struct blob_chunk
 int blob_read_parts(struct blob *blob, const struct blob_chunk *chunk,
                     struct blob_part parts[BLOB_MAX_PARTS])
 {
-    uint8_t frame[PARTS_BYTES(BLOB_MAX_PARTS)];
+    uint8_t frame[BLOB_PARTS_BYTES(BLOB_MAX_PARTS)];
     ssize_t got = io_pread_full(blob->io, blob->fd, frame, sizeof(frame), chunk->coded_off);
     if (got < 0)
         return (int)got;
-    if (got < (ssize_t)PARTS_HEAD || le_load32(frame) != FRAME_PARTS ||
+    if (got < (ssize_t)BLOB_PARTS_HEAD || le_load32(frame) != FRAME_PARTS ||
         le_load32(frame + 8) != PARTS_MAGIC)
         return -EBADMSG;
     uint32_t n = le_load32(frame + 12);
-    if (n == 0 || n > BLOB_MAX_PARTS || got < (ssize_t)PARTS_BYTES(n))
+    if (n == 0 || n > BLOB_MAX_PARTS || got < (ssize_t)BLOB_PARTS_BYTES(n))
         return -EBADMSG;
     return parse_parts(frame, n, chunk, parts);
 }

@@ -96,7 +96,8 @@ int blob_create(const struct io *io, int fd, const struct blob_header *header, s
 /* Opens at the last valid checkpoint. `writable` drops the torn tail (truncates) and extents beyond the
  * size. Takes ownership of `fd` on success. -EMEDIUMTYPE: a sqeazy blob without our key. -EBADMSG: no
  * blob, or ours with bytes but no valid checkpoint. -ENOTSUP: a newer format. A blob with our header and
- * nothing behind it opens as empty (size 0). [waits] */
+ * nothing behind it opens as empty (size 0). A lost header is replaced from the last checkpoint, shape
+ * and type being unknown then. A tail that is more than torn is kept, and appended to. [waits] */
 int blob_open(const struct io *io, int fd, bool writable, struct blob **out);
 
 /* Without a checkpoint: what was not checkpointed is gone. */
@@ -114,8 +115,12 @@ int blob_pipeline_id(struct blob *blob, const char *text, uint32_t *id);
 /* NULL for an id that is not there. Valid as long as the blob. */
 const char *blob_pipeline_text(struct blob *blob, uint32_t id);
 
-/* The extent that holds byte `off`, or the hole around it. 0 or -EAGAIN. */
+/* The extent that holds byte `off`, or the hole around it: as far as one table page knows, more hole may
+ * follow. 0 or -EAGAIN. */
 int blob_find(struct blob *blob, uint64_t off, struct blob_extent *out);
+
+/* How many unchanged table pages stay in memory (default: 256, about 6 MiB). */
+void blob_limit_pages(struct blob *blob, size_t n_pages);
 
 /* Loads the table pages around [off, off+len), and their neighbours as far as commit and punch need
  * them. [waits] */
@@ -134,11 +139,13 @@ struct blob_part {
 int blob_append_parts(struct blob *blob, const struct blob_part *parts, unsigned n_parts, uint64_t *off);
 
 /* Enters an appended chunk into the table: its claims replace what the table said of those bytes.
- * Claims are disjoint and lie inside the decoded chunk. 0, -EAGAIN, -ENOMEM (nothing changed). */
+ * Claims are disjoint and lie inside the decoded chunk, else -EINVAL. 0, -EAGAIN, -ENOMEM (nothing
+ * changed). After -EAGAIN, blob_prepare() each claim. */
 int blob_commit(struct blob *blob, const struct blob_chunk *chunk, const struct blob_claim *claims,
                 unsigned n_claims);
 
-/* Makes [off, off+len) a hole. 0, -EAGAIN, -ENOMEM (nothing changed). */
+/* Makes [off, off+len) a hole; up to UINT64_MAX where it would go beyond. Whoever lowers the size punches
+ * what is behind it, or a size raised later brings it back. 0, -EAGAIN, -ENOMEM (nothing changed). */
 int blob_punch(struct blob *blob, uint64_t off, uint64_t len);
 
 /* Reads the coded bytes of a chunk into buf[0 .. chunk->coded_len) and verifies coded_sum. -EBADMSG on
@@ -148,11 +155,19 @@ int blob_read(struct blob *blob, const struct blob_chunk *chunk, void *buf);
 /* Makes everything committed so far readable after a crash: fdatasync, changed pages and a checkpoint,
  * fdatasync. BLOB_NO_SYNC leaves both to the caller (who syncs the whole filesystem before and after).
  * BLOB_FULL writes a whole directory (close, compaction). Nothing is written where nothing has changed
- * since the last one. One at a time (the call serialises). The file's mtime moves: restore it. [waits] */
+ * since the last one (BLOB_FULL: and that one was full). One at a time (the call serialises). The file's
+ * mtime moves: restore it. On error the table goes on as it is, and the next checkpoint is complete
+ * again; after a failed sync it first reads, verifies and rewrites the chunks that may be lost, and says
+ * -EIO as long as one of them is damaged: commit it anew. [waits] */
 enum blob_checkpoint_flags { BLOB_NO_SYNC = 1, BLOB_FULL = 2 };
 int blob_checkpoint(struct blob *blob, const struct blob_state *state, unsigned flags);
 
-/* Rewrites the header in place (same length). [waits] */
+/* Tells that a sync which the caller did for BLOB_NO_SYNC has failed. */
+void blob_sync_failed(struct blob *blob);
+
+/* Rewrites the header in place (same length); durable with the next checkpoint, or the caller's sync.
+ * A writer of the upstream form calls it last, after its checkpoint. -ENOSPC where it does not fit.
+ * [waits] */
 int blob_write_header(struct blob *blob, const struct blob_header *header);
 
 #endif

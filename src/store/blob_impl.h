@@ -1,8 +1,9 @@
 /* Inside a blob: shared by blob.c (life, table, chunks) and publish.c (checkpoints), nobody else.
  *
- * Two levels of exclusion. `lock` guards every field marked so and is never held over I/O; it is a leaf.
- * `busy` is the turn of the one thread that checkpoints or rewrites the header: taken by
- * blob_begin_turn(), held over I/O, waited for on `turn`. Appends, reads and commits go on meanwhile. */
+ * Two levels of exclusion. `lock` guards every field marked so and is never held over I/O; it is a
+ * leaf. `busy` is the turn of the one thread that checkpoints or rewrites the header: taken by
+ * blob_begin_turn(), held over I/O, waited for on `turn`. Appends, reads and commits go on
+ * meanwhile. */
 #ifndef SQYFS_STORE_BLOB_IMPL_H
 #define SQYFS_STORE_BLOB_IMPL_H
 
@@ -53,14 +54,15 @@ struct blob {
     uint64_t end; /* of what is reserved */
     struct blob_room *rooms;
     uint64_t next_mark;
-    bool born; /* a first checkpoint is in the file, or on its way */
+    bool born; /* a checkpoint is in the file */
 
-    /* What a failed sync leaves behind. Bytes before `synced` are on the disk as far as known; those of
-     * [suspect_from, suspect_to) were lost, perhaps: chunks there are written again before a checkpoint
-     * speaks of them. */
+    /* What a failed sync leaves behind. Bytes before `synced` are on the disk as far as known;
+     * those of [suspect_from, suspect_to) were lost, perhaps: chunks there are written again before
+     * a checkpoint speaks of them. */
     uint64_t synced, suspect_from, suspect_to;
     bool unsynced;   /* something was written since the last sync began */
     bool force_full; /* the last checkpoint may be lost: do not build on it */
+    uint64_t n_distrusts;
 
     struct blob_last last;
     uint64_t pending; /* where a checkpoint is being written; 0: nowhere */
@@ -97,13 +99,15 @@ struct page_coder *blob_take_coder(struct blob *blob, int *error);
 void blob_give_coder(struct blob *blob, struct page_coder **coder);
 
 /* Reads a BLOB_SPLIT chunk's list of parts. Returns their number or a negative errno. */
-#define BLOB_MAX_PARTS 64u
+#define BLOB_MAX_PARTS      64u
+#define BLOB_PARTS_HEAD     16u /* frame head, magic, number */
+#define BLOB_PARTS_BYTES(n) (BLOB_PARTS_HEAD + 12u * (n) + 8u)
 int blob_read_parts(struct blob *blob, const struct blob_chunk *chunk,
                     struct blob_part parts[BLOB_MAX_PARTS]);
 
 /* publish.c */
-/* Writes an empty first checkpoint, so that a blob cut off before its first real one opens. lock held,
- * given up meanwhile. */
+/* Writes an empty first checkpoint, so that a blob cut off before its first real one opens. The
+ * caller has the turn. */
 int publish_birth(struct blob *blob);
 /* fdatasync with what its outcome means. Lock not held. */
 int publish_sync(struct blob *blob);

@@ -15,7 +15,9 @@
 #define FIXED_BYTES 168u
 #define REF_BYTES   56u
 
-enum { FLAG_META = 1 };
+enum { FLAG_META = 1, FLAG_UNSYNCED = 2 };
+
+_Static_assert(FIXED_BYTES + CHECKPOINT_TRAILER_BYTES == CHECKPOINT_EMPTY_BYTES, "sizes differ");
 
 /* ---- trailer ---- */
 
@@ -41,7 +43,7 @@ int checkpoint_trailer_parse(const uint8_t data[CHECKPOINT_TRAILER_BYTES],
     out->off = le_load64(data + 32);
     out->len = le_load32(data + 40);
     if (out->len < CHECKPOINT_MARK_BYTES || out->len > CHECKPOINT_MAX_BYTES ||
-        out->off < BLOB_HEADER_BYTES || out->off > INT64_MAX - out->len)
+        out->off < BLOB_HEADER_BYTES || out->off > (uint64_t)INT64_MAX - out->len)
         return -EBADMSG;
     return 0;
 }
@@ -54,8 +56,9 @@ bool checkpoint_frame_is_whole(const uint8_t *frame, const struct checkpoint_tra
 
 /* ---- marks ---- */
 
-void checkpoint_mark_write(const struct checkpoint_mark *mark, const uint8_t id[CHECKPOINT_ID_BYTES],
-                           uint64_t off, uint8_t frame[CHECKPOINT_MARK_BYTES])
+void checkpoint_mark_write(const struct checkpoint_mark *mark,
+                           const uint8_t id[CHECKPOINT_ID_BYTES], uint64_t off,
+                           uint8_t frame[CHECKPOINT_MARK_BYTES])
 {
     frame_head(frame, FRAME_MARK, CHECKPOINT_MARK_BYTES - FRAME_HEAD_BYTES);
     memcpy(frame + 8, KIND_MARK, KIND_BYTES);
@@ -80,7 +83,7 @@ int checkpoint_mark_parse(const uint8_t *frame, const struct checkpoint_trailer 
 static uint64_t texts_bytes(const struct checkpoint *c)
 {
     uint64_t n = 0;
-    for (uint32_t i = 0; i < c->n_pipelines - c->first_pipeline; i++)
+    for (uint32_t i = c->first_pipeline; i < c->n_pipelines; i++)
         n += 4 + strlen(c->pipelines[i]);
     return n;
 }
@@ -102,7 +105,7 @@ static void fixed_write(const struct checkpoint *c, uint8_t *at, size_t len)
     le_store64(at + 48, c->prev_sum);
     le_store64(at + 56, c->seq);
     le_store32(at + 64, c->chain);
-    le_store32(at + 68, c->meta ? FLAG_META : 0);
+    le_store32(at + 68, (c->meta ? FLAG_META : 0) | (c->unsynced ? FLAG_UNSYNCED : 0));
     le_store64(at + 72, c->size);
     le_store64(at + 80, (uint64_t)c->mtime.tv_sec);
     le_store32(at + 88, (uint32_t)c->mtime.tv_nsec);
@@ -137,7 +140,7 @@ uint64_t checkpoint_write(const struct checkpoint *c, uint8_t *frame, size_t len
 {
     fixed_write(c, frame, len);
     uint8_t *at = frame + FIXED_BYTES;
-    for (uint32_t i = 0; i < c->n_pipelines - c->first_pipeline; i++) {
+    for (uint32_t i = c->first_pipeline; i < c->n_pipelines; i++) {
         size_t n = strlen(c->pipelines[i]);
         le_store32(at, (uint32_t)n);
         memcpy(at + 4, c->pipelines[i], n);
@@ -183,7 +186,8 @@ static void fixed_parse(const uint8_t *at, struct checkpoint *c)
 
 static bool fixed_is_valid(const struct checkpoint *c, uint32_t flags, uint32_t reserved)
 {
-    if (flags & ~(uint32_t)FLAG_META || reserved != 0 || (!(flags & FLAG_META) && c->meta_len != 0))
+    if (flags & ~(uint32_t)(FLAG_META | FLAG_UNSYNCED) || reserved != 0 ||
+        (!(flags & FLAG_META) && c->meta_len != 0))
         return false;
     if (c->prev >= c->off || c->size > INT64_MAX || c->mtime.tv_nsec >= 1000000000)
         return false;
@@ -246,6 +250,7 @@ int checkpoint_parse(const uint8_t *frame, const struct checkpoint_trailer *trai
     if (bytes != trailer->len)
         return -EBADMSG;
 
+    c.unsynced = le_load32(frame + 68) & FLAG_UNSYNCED;
     c.texts_at = frame + FIXED_BYTES;
     if (le_load32(frame + 68) & FLAG_META)
         c.meta = (const char *)c.texts_at + c.texts_len;
@@ -317,7 +322,8 @@ static uint64_t *removed_keys(const struct checkpoint *c)
     return keys;
 }
 
-/* Three ascending lists at once: the old entries without the removed keys, and the new ones over them. */
+/* Three ascending lists at once: the old entries without the removed keys, and the new ones over
+ * them. */
 static size_t merge_refs(const struct directory *old, const uint64_t *keys,
                          const struct checkpoint *c, struct page_ref *out)
 {

@@ -91,7 +91,6 @@ struct row_copy {
 static int errno_of(sqlite3 *db, int rc)
 {
     int sys = db ? sqlite3_system_errno(db) : 0;
-
     switch (rc & 0xff) {
     case SQLITE_OK:
     case SQLITE_ROW:
@@ -134,7 +133,6 @@ static int read_number(sqlite3 *db, const char *sql, int64_t *value)
 {
     sqlite3_stmt *stmt = NULL;
     int rc = sqlite3_prepare_v2(db, sql, -1, &stmt, NULL);
-
     if (rc == SQLITE_OK)
         rc = sqlite3_step(stmt);
     if (rc == SQLITE_ROW) {
@@ -150,7 +148,6 @@ static int check_schema(sqlite3 *db)
 {
     int64_t application = 0, schema = 0, tables = 0;
     int rc = read_number(db, "PRAGMA application_id", &application);
-
     if (rc == SQLITE_OK)
         rc = read_number(db, "PRAGMA user_version", &schema);
     if (rc == SQLITE_OK)
@@ -165,13 +162,12 @@ static int check_schema(sqlite3 *db)
 /* Two processes may open the same new file: whoever gets the lock makes the tables. */
 static int make_schema(sqlite3 *db)
 {
-    char ids[96];
     int rc = sqlite3_exec(db, "BEGIN IMMEDIATE", NULL, NULL, NULL);
-
     if (rc != SQLITE_OK)
         return rc;
     rc = check_schema(db);
     if (rc == SQLITE_EMPTY) {
+        char ids[96];
         snprintf(ids, sizeof(ids), "PRAGMA application_id = %d; PRAGMA user_version = %d",
                  INDEX_APPLICATION, INDEX_SCHEMA);
         rc = sqlite3_exec(db, schema_sql, NULL, NULL, NULL);
@@ -187,19 +183,17 @@ static int make_schema(sqlite3 *db)
 
 static int prepare_schema(sqlite3 *db, bool reader)
 {
-    int rc;
-
     if (!reader) {
         /* A power cut may cost the last rows, which is what a disposable database can afford. Where
          * there is no WAL (in memory), sqlite stays with what it has. */
-        rc = sqlite3_exec(db,
-                          "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;"
-                          "PRAGMA journal_size_limit = 16777216; PRAGMA secure_delete = OFF",
-                          NULL, NULL, NULL);
+        int rc = sqlite3_exec(db,
+                              "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;"
+                              "PRAGMA journal_size_limit = 16777216; PRAGMA secure_delete = OFF",
+                              NULL, NULL, NULL);
         if (rc != SQLITE_OK)
             return rc;
     }
-    rc = check_schema(db);
+    int rc = check_schema(db);
     if (rc == SQLITE_EMPTY)
         rc = reader ? SQLITE_NOTADB : make_schema(db);
     return rc;
@@ -218,7 +212,6 @@ static void disconnect(struct index *index)
 static int prepare_queries(struct index *index)
 {
     int rc = SQLITE_OK;
-
     for (unsigned i = 0; i < N_QUERIES && rc == SQLITE_OK; i++)
         rc = sqlite3_prepare_v3(index->db, query_sql[i], -1, SQLITE_PREPARE_PERSISTENT,
                                 &index->query[i], NULL);
@@ -229,8 +222,6 @@ static int prepare_queries(struct index *index)
 static int connect_to(struct index *index, const char *name, int *rc)
 {
     int flags = index->reader ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE;
-    int r;
-
     *rc = sqlite3_open_v2(name, &index->db, flags | SQLITE_OPEN_NOMUTEX, NULL);
     if (*rc == SQLITE_OK)
         *rc = sqlite3_busy_timeout(index->db, INDEX_BUSY_MS);
@@ -238,7 +229,7 @@ static int connect_to(struct index *index, const char *name, int *rc)
         *rc = prepare_schema(index->db, index->reader);
     if (*rc == SQLITE_OK)
         *rc = prepare_queries(index);
-    r = errno_of(index->db, *rc);
+    int r = errno_of(index->db, *rc);
     if (r < 0)
         disconnect(index);
     return r;
@@ -247,28 +238,25 @@ static int connect_to(struct index *index, const char *name, int *rc)
 static int unlink_with(const char *path, const char *suffix)
 {
     char *name;
-    int r;
-
     if (asprintf(&name, "%s%s", path, suffix) < 0)
         return -ENOMEM;
-    r = unlink(name) < 0 && errno != ENOENT ? -errno : 0;
+    int r = unlink(name) < 0 && errno != ENOENT ? -errno : 0;
     free(name);
     return r;
 }
 
 static int replace_file(struct index *index)
 {
-    int r, rc;
-
     log_warn("index %s is damaged or of another version: starting an empty one", index->path);
     disconnect(index);
-    r = unlink_with(index->path, "-wal");
+    int r = unlink_with(index->path, "-wal");
     if (r == 0)
         r = unlink_with(index->path, "-shm");
     if (r == 0)
         r = unlink_with(index->path, "-journal");
     if (r == 0)
         r = unlink_with(index->path, "");
+    int rc;
     return r < 0 ? r : connect_to(index, index->path, &rc);
 }
 
@@ -276,19 +264,17 @@ static int replace_file(struct index *index)
 static char *plain_name(const char *path)
 {
     char *name;
-
     return asprintf(&name, "%s%s", path[0] == '/' ? "" : "./", path) < 0 ? NULL : name;
 }
 
 static int open_index(const char *path, bool reader, struct index **out)
 {
     struct index *index = calloc(1, sizeof(*index));
-    int r, rc;
-
     if (!index)
         return -ENOMEM;
     index->reader = reader;
     pthread_mutex_init(&index->lock, NULL);
+    int r, rc;
     if (path && strlen(path) > INDEX_NAME_MAX) {
         r = -ENAMETOOLONG;
     } else if (path && path[0] != '\0') {
@@ -333,7 +319,6 @@ void index_close(struct index **index)
 static uint64_t bits_of(double value)
 {
     uint64_t bits;
-
     memcpy(&bits, &value, sizeof(bits));
     return bits;
 }
@@ -372,7 +357,6 @@ static int64_t row_sum(const struct index_row *row)
         row->digest,
         sum64(row->state, strlen(row->state)),
     };
-
     return (int64_t)sum64(words, sizeof(words));
 }
 
@@ -429,7 +413,6 @@ static const char *keep_text(sqlite3_stmt *stmt, int column, char **at)
     const void *data = sqlite3_column_blob(stmt, column);
     size_t len = (size_t)sqlite3_column_bytes(stmt, column);
     char *text = *at;
-
     if (len > 0)
         memcpy(text, data, len);
     text[len] = '\0';
@@ -466,12 +449,10 @@ static void fill_row(sqlite3_stmt *stmt, struct index_row *row, char *text)
 static struct row_copy *copy_row(sqlite3_stmt *stmt)
 {
     static const int texts[] = {0, 10, 11, 23};
-    struct row_copy *copy;
     size_t len = 0;
-
     for (unsigned i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
         len += (size_t)sqlite3_column_bytes(stmt, texts[i]) + 1;
-    copy = malloc(sizeof(*copy) + len);
+    struct row_copy *copy = malloc(sizeof(*copy) + len);
     if (!copy)
         return NULL;
     fill_row(stmt, &copy->row, copy->text);
@@ -499,21 +480,14 @@ typedef int op_fn(struct index *index, void *args);
 
 static int run_op(struct index *index, op_fn *op, void *args)
 {
-    int rc, r;
-
     pthread_mutex_lock(&index->lock);
-    if (!index->db) {
-        r = -EIO;
-        goto out;
-    }
-    rc = op(index, args);
-    r = errno_of(index->db, rc);
+    int rc = index->db ? op(index, args) : SQLITE_IOERR;
+    int r = errno_of(index->db, rc);
     if (is_unusable(rc) && index->path && !index->reader) {
         r = replace_file(index);
         if (r == 0)
             r = errno_of(index->db, op(index, args));
     }
-out:
     pthread_mutex_unlock(&index->lock);
     return r;
 }
@@ -528,7 +502,6 @@ static void finish(sqlite3_stmt *stmt)
 static int run_query(struct index *index, enum query query)
 {
     int rc = sqlite3_step(index->query[query]);
-
     finish(index->query[query]);
     return rc == SQLITE_ROW ? SQLITE_DONE : rc;
 }
@@ -542,7 +515,6 @@ static int put_op(struct index *index, void *args)
 int index_put(struct index *index, const struct index_row *row)
 {
     struct index_row copy = *row;
-
     return row->path[0] == '\0' ? -EINVAL : run_op(index, put_op, &copy);
 }
 
@@ -592,12 +564,10 @@ static int clear_op(struct index *index, void *args)
 
 int index_remove(struct index *index, const char *path)
 {
-    struct below below;
-    int r;
-
     if (path[0] == '\0')
         return run_op(index, clear_op, NULL);
-    r = below_init(&below, path);
+    struct below below;
+    int r = below_init(&below, path);
     if (r < 0)
         return r;
     r = run_op(index, remove_op, &below);
@@ -612,10 +582,8 @@ struct rename_args {
 static int rename_steps(struct index *index, const struct rename_args *args)
 {
     sqlite3_stmt *stmt = index->query[QUERY_RENAME];
-    int rc;
-
     bind_below(index->query[QUERY_REMOVE], &args->to);
-    rc = run_query(index, QUERY_REMOVE);
+    int rc = run_query(index, QUERY_REMOVE);
     if (rc != SQLITE_DONE)
         return rc;
     bind_below(stmt, &args->from);
@@ -637,20 +605,17 @@ static int end_transaction(struct index *index, int rc)
 static int rename_op(struct index *index, void *args)
 {
     int rc = run_query(index, QUERY_BEGIN);
-
     return rc == SQLITE_DONE ? end_transaction(index, rename_steps(index, args)) : rc;
 }
 
 int index_rename(struct index *index, const char *from, const char *to)
 {
-    struct rename_args args;
-    int r;
-
     if (from[0] == '\0' || to[0] == '\0')
         return -EINVAL;
     if (strcmp(from, to) == 0)
         return 0;
-    r = below_init(&args.from, from);
+    struct rename_args args;
+    int r = below_init(&args.from, from);
     if (r < 0)
         return r;
     r = below_init(&args.to, to);
@@ -684,7 +649,6 @@ static int read_op(struct index *index, void *args)
     struct read_args *read = args;
     sqlite3_stmt *stmt = index->query[read->query];
     int rc;
-
     if (read->query == QUERY_GET_INO)
         sqlite3_bind_int64(stmt, 1, (int64_t)read->backing->st_ino);
     else
@@ -707,7 +671,6 @@ static int read_op(struct index *index, void *args)
 static int read_one(struct index *index, struct read_args *read, index_row_fn *fn, void *ctx)
 {
     int r = run_op(index, read_op, read);
-
     if (r == 0)
         r = read->found ? fn(ctx, &read->found->row) : -ENOENT;
     free(read->found);
@@ -717,14 +680,12 @@ static int read_one(struct index *index, struct read_args *read, index_row_fn *f
 int index_get(struct index *index, const char *path, index_row_fn *fn, void *ctx)
 {
     struct read_args read = {.query = QUERY_GET, .path = path, .path_len = strlen(path)};
-
     return read_one(index, &read, fn, ctx);
 }
 
 int index_get_by_stat(struct index *index, const struct stat *backing, index_row_fn *fn, void *ctx)
 {
     struct read_args read = {.query = QUERY_GET_INO, .backing = backing};
-
     return read_one(index, &read, fn, ctx);
 }
 
@@ -733,7 +694,6 @@ static int compare_paths(const struct row_copy *a, const struct row_copy *b)
 {
     size_t len = a->path_len < b->path_len ? a->path_len : b->path_len;
     int order = memcmp(a->row.path, b->row.path, len);
-
     return order ? order : (a->path_len > b->path_len) - (a->path_len < b->path_len);
 }
 
@@ -747,7 +707,6 @@ static int next_row(struct index *index, struct row_copy **row)
         .path_len = *row ? (*row)->path_len : 0,
     };
     int r = run_op(index, read_op, &read);
-
     if (r == 0 && *row && read.found && compare_paths(read.found, *row) <= 0)
         r = -EBADMSG;
     if (r < 0) {
@@ -764,7 +723,6 @@ int index_each(struct index *index, index_row_fn *fn, void *ctx)
 {
     struct row_copy *row = NULL;
     int r;
-
     while ((r = next_row(index, &row)) == 0 && row) {
         r = row->sound ? fn(ctx, &row->row) : 0;
         if (r != 0)
@@ -783,7 +741,6 @@ static int replace_steps(struct index *index, struct replace_args *args)
 {
     struct row_copy *row = NULL;
     int rc = run_query(index, QUERY_CLEAR);
-
     args->error = 0;
     while (rc == SQLITE_DONE) {
         args->error = next_row(args->from, &row);
@@ -801,16 +758,13 @@ static int replace_steps(struct index *index, struct replace_args *args)
 static int replace_op(struct index *index, void *args)
 {
     int rc = run_query(index, QUERY_BEGIN);
-
     return rc == SQLITE_DONE ? end_transaction(index, replace_steps(index, args)) : rc;
 }
 
 int index_replace_all(struct index *index, struct index *from)
 {
-    struct replace_args args = {.from = from};
-    int r;
-
     assert(from != index);
-    r = run_op(index, replace_op, &args);
+    struct replace_args args = {.from = from};
+    int r = run_op(index, replace_op, &args);
     return args.error < 0 ? args.error : r;
 }

@@ -1,12 +1,17 @@
-/* A search goes window by window towards the front, through the trailers in a window from the last to the
- * first. A trailer costs a comparison; only one that is whole, ours by id and at its own offset has its
- * frame read. What it leads to (a mark's checkpoints, a chain, the previous checkpoint of a broken one) is
- * read too. All these reads draw on one budget, so that trailers that lie cannot make it long. */
+/* A search goes window by window towards the front, through the trailers in a window from the last
+ * to the first. A trailer costs a comparison; only one that is whole, ours by id and at its own
+ * offset has its frame read. What it leads to (a mark's checkpoints, a chain, the previous
+ * checkpoint of a broken one) is read too. All these reads draw on one budget, so that trailers
+ * that lie cannot make it long. */
 #include "store/locate.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "base/le.h"
+#include "base/sum.h"
+#include "store/frame.h"
 
 #define WINDOW_FIRST (64u << 10)
 #define WINDOW       (4u << 20)
@@ -45,8 +50,8 @@ void located_clear(struct located *located)
     *located = (struct located){0};
 }
 
-/* What only says that this place holds no checkpoint. Everything else ends the search: taking an older
- * state because of it could cost the newer one. */
+/* What only says that this place holds no checkpoint. Everything else ends the search: taking an
+ * older state because of it could cost the newer one. */
 static bool is_damage(int r)
 {
     return r == -EBADMSG || r == -ENODATA;
@@ -222,6 +227,23 @@ static int take_chain(const struct chain *chain, struct located *out)
     return r;
 }
 
+/* Whether the pages that came with a record are there, where the record does not vouch for it. */
+static int check_pages(struct search *s, const struct checkpoint *c)
+{
+    uint8_t frame[PAGE_MAX_BYTES];
+    for (uint32_t i = 0; c->unsynced && i < c->n_refs; i++) {
+        struct page_ref ref = checkpoint_ref(c, i);
+        if (ref.off < c->prev)
+            continue;
+        int r = read_at(s, frame, ref.len, ref.off);
+        if (r < 0)
+            return r;
+        if (sum64(frame, ref.len) != ref.sum)
+            return -EBADMSG;
+    }
+    return 0;
+}
+
 /* Takes what a checkpoint describes; it is consumed. On damage *next is the one to try instead. */
 static int take(struct search *s, struct loaded *newest, struct located *out, uint64_t *next)
 {
@@ -237,6 +259,8 @@ static int take(struct search *s, struct loaded *newest, struct located *out, ui
     int r = load_chain(s, chain);
     if (r >= 0) {
         r = take_chain(chain, out);
+        if (r >= 0)
+            r = check_pages(s, &chain->records[0].checkpoint);
     } else {
         /* all of these rest on the last one, or on what could not be loaded below it */
         s->below = chain->records[chain->n - 1].checkpoint.off;
@@ -323,7 +347,8 @@ static int try_window(struct search *s, const uint8_t *data, size_t len, uint64_
     return -ENODATA;
 }
 
-/* A window is read with the bytes behind it, so that a trailer that lies across its end is seen once. */
+/* A window is read with the bytes behind it, so that a trailer that lies across its end is seen
+ * once. */
 static int read_window(const struct search *s, uint8_t *buf, size_t len, uint64_t off)
 {
     const struct locate_file *file = s->file;

@@ -1,8 +1,9 @@
-/* Finds the last checkpoint of a blob that everything it rests on is there for, and loads its directory.
+/* Finds the last checkpoint of a blob that everything it rests on is there for, and loads its
+ * directory.
  *
- * Looks from the end of the file backwards, in one read where a checkpoint ends the file. Time and memory
- * are bounded whatever the file holds (LOCATE_SCAN_MAX, CHECKPOINT_MAX_CHAIN_BYTES): what has to be read
- * twice is counted against the file's size. */
+ * Looks from the end of the file backwards, in one read where a checkpoint ends the file. Time and
+ * memory are bounded whatever the file holds (LOCATE_SCAN_MAX, CHECKPOINT_MAX_CHAIN_BYTES): what
+ * has to be read twice is counted against the file's size. */
 #ifndef SQYFS_STORE_LOCATE_H
 #define SQYFS_STORE_LOCATE_H
 
@@ -13,8 +14,8 @@
 #include "base/io.h"
 #include "store/checkpoint.h"
 
-/* A tail without checkpoint that is longer than this is not searched: minutes of writing at full speed,
- * while a checkpoint is due every few seconds. */
+/* A tail without checkpoint that is longer than this is not searched: minutes of writing at full
+ * speed, while a checkpoint is due every few seconds. */
 #define LOCATE_SCAN_MAX (64ull << 30)
 /* The same where the header is damaged and the file may be no blob at all. */
 #define LOCATE_SCAN_UNKNOWN (256ull << 20)
@@ -32,7 +33,8 @@ struct located {
     char *pipelines[BLOB_MAX_PIPELINES];
     uint32_t n_pipelines;
     char *meta; /* "" where there is none */
-    /* A later checkpoint was complete, but what it rests on is damaged: the tail is not just torn. */
+    /* A later checkpoint was complete, but what it rests on is damaged: the tail is not just torn.
+     */
     bool passed_over;
 };
 
@@ -43,8 +45,9 @@ struct locate_file {
     bool skip_bad_sectors; /* an EIO is damage to be passed over; else it ends the search */
 };
 
-/* `id` NULL: any blob's that is consistent with itself. 0, -ENODATA where no checkpoint is to be found,
- * -ENOTSUP where one of a newer format is met, -ENOMEM or an error of reading. Caller clears. */
+/* `id` NULL: any blob's that is consistent with itself. 0, -ENODATA where no checkpoint is to be
+ * found, -ENOTSUP where one of a newer format is met, -ENOMEM or an error of reading. Caller
+ * clears. */
 int locate_last(const struct locate_file *file, const uint8_t *id, struct located *out);
 void located_clear(struct located *located);
 

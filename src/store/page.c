@@ -11,8 +11,7 @@
 
 enum page_coding { CODING_PLAIN = 0, CODING_ZSTD = 1 };
 
-#define KNOWN_FLAGS                                                                                \
-    (BLOB_PROVISIONAL | BLOB_LOSSY | BLOB_LOWER_RUNG | BLOB_BIG_ENDIAN | BLOB_SPLIT)
+#define KNOWN_FLAGS (BLOB_PROVISIONAL | BLOB_LOSSY | BLOB_LOWER_RUNG | BLOB_BIG_ENDIAN | BLOB_SPLIT)
 
 void page_totals_add(struct page_totals *sum, const struct page_totals *more)
 {
@@ -37,7 +36,8 @@ struct page_totals page_record_totals(const struct page_record *record)
     bool again = chunk->flags & (BLOB_PROVISIONAL | BLOB_LOWER_RUNG);
     /* 32 bits times 28 bits: no overflow */
     uint64_t live = chunk->coded_len * len / sqy_box_bytes(&chunk->box);
-    return (struct page_totals){.n = 1, .live = live, .provisional = again ? len : 0, .mapped = len};
+    return (struct page_totals){
+        .n = 1, .live = live, .provisional = again ? len : 0, .mapped = len};
 }
 
 static bool chunk_is_valid(const struct blob_chunk *chunk, uint32_t n_pipelines, uint64_t end)
@@ -65,8 +65,9 @@ bool page_record_is_valid(const struct page_record *record, uint32_t n_pipelines
 
 /* ---- columns ---- */
 
-/* A field is stored as a column of its values, and a column byte by byte: all lowest bytes, then all
- * second ones, and so on. Offsets are stored as their distance from where the record before ends. */
+/* A field is stored as a column of its values, and a column byte by byte: all lowest bytes, then
+ * all second ones, and so on. Offsets are stored as their distance from where the record before
+ * ends. */
 enum column {
     COL_GAP,
     COL_LEN,
@@ -111,7 +112,8 @@ static void record_to_values(const struct page_record *record, const struct page
     value[COL_SERVED_SUM] = chunk->served_sum;
 }
 
-/* Wraps around where a hostile file says so; page_record_is_valid() and the order look at the result. */
+/* Wraps around where a hostile file says so; page_record_is_valid() and the order look at the
+ * result. */
 static void values_to_record(const uint64_t value[N_COLUMNS], const struct page_record *before,
                              struct page_record *record)
 {

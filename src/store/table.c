@@ -9,9 +9,10 @@
  *
  * ABSENT and DIRTY at once is a page that table_distrust() wants written again.
  *
- * Invariants (table_check()): low keys ascend strictly, the first is 0; a page's records ascend, are
- * disjoint and lie between its low key and the next one's (an extent that would cross is cut in two);
- * totals add up; the list of clean pages holds exactly the resident clean ones that are stored. */
+ * Invariants (table_check()): low keys ascend strictly, the first is 0; a page's records ascend,
+ * are disjoint and lie between its low key and the next one's (an extent that would cross is cut in
+ * two); totals add up; the list of clean pages holds exactly the resident clean ones that are
+ * stored. */
 #include "store/table.h"
 
 #include <assert.h>
@@ -463,7 +464,8 @@ static int prepare_change(struct table *table, struct need *need, size_t more)
         table->boost += need->missing + 1;
         return -EAGAIN;
     }
-    /* a half full page takes PAGE_RECORDS / 2 more before it splits again; one may be added behind */
+    /* a half full page takes PAGE_RECORDS / 2 more before it splits again; one may be added behind
+     */
     need->splits += more / (PAGE_RECORDS / 2) + 2;
     /* what one claim splits off, the next may cover */
     need->removed += need->splits;
@@ -582,8 +584,7 @@ static void empty_page(struct table *table, struct page *page)
 static void insert_page(struct table *table, size_t i, struct page *page)
 {
     assert(table->n_pages < table->cap_pages);
-    memmove(table->pages + i + 1, table->pages + i,
-            (table->n_pages - i) * sizeof(struct page *));
+    memmove(table->pages + i + 1, table->pages + i, (table->n_pages - i) * sizeof(struct page *));
     table->pages[i] = page;
     table->n_pages++;
 }
@@ -687,8 +688,8 @@ static void carve_page(struct table *table, struct page *page, uint64_t off, uin
     drop_records(table, page, from, to);
 }
 
-/* Takes [off, end) out of all records. Where the page of `off` itself is covered it stays, empty, if
- * `keep`: it gets the record that follows. */
+/* Takes [off, end) out of all records. Where the page of `off` itself is covered it stays, empty,
+ * if `keep`: it gets the record that follows. */
 static void carve(struct table *table, uint64_t off, uint64_t end, bool keep)
 {
     size_t first = page_index(table, off);
@@ -750,8 +751,8 @@ static void insert(struct table *table, struct page_record record)
     }
 }
 
-int table_commit(struct table *table, const struct blob_chunk *chunk, const struct blob_claim *claims,
-                 unsigned n_claims)
+int table_commit(struct table *table, const struct blob_chunk *chunk,
+                 const struct blob_claim *claims, unsigned n_claims)
 {
     struct need need = {0};
     size_t counted = SIZE_MAX, more = 3 * (size_t)n_claims; /* a cut, and a piece on either page */

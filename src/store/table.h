@@ -1,5 +1,5 @@
-/* The table of a blob in memory: which extent holds which plain bytes, in pages that need not all be
- * here. No I/O and no locks: it says which page is missing, the caller reads it and attaches it.
+/* The table of a blob in memory: which extent holds which plain bytes, in pages that need not all
+ * be here. No I/O and no locks: it says which page is missing, the caller reads it and attaches it.
  *
  * A change happens whole or not at all: what it needs is allocated before anything is touched. */
 #ifndef SQYFS_STORE_TABLE_H
@@ -35,8 +35,8 @@ int table_find(struct table *table, uint64_t off, struct blob_extent *out);
 
 /* ---- loading ---- */
 
-/* The first page with bytes of [off, end) that is not here; false where all are. `high` is where the
- * page's range ends. */
+/* The first page with bytes of [off, end) that is not here; false where all are. `high` is where
+ * the page's range ends. */
 bool table_missing(const struct table *table, uint64_t off, uint64_t end, struct page_ref *ref,
                    uint64_t *high);
 /* The first page that has to be written again but is not here (after table_distrust()). */
@@ -54,10 +54,11 @@ void table_attach(struct table *table, const struct page_ref *ref, struct record
 
 /* ---- changing ---- */
 
-/* The claims replace what the table said of their bytes; records are valid (page_record_is_valid()).
- * 0, -EAGAIN (a page at a claim's border is not here), -ENOMEM; on error nothing has changed. */
-int table_commit(struct table *table, const struct blob_chunk *chunk, const struct blob_claim *claims,
-                 unsigned n_claims);
+/* The claims replace what the table said of their bytes; records are valid
+ * (page_record_is_valid()). 0, -EAGAIN (a page at a claim's border is not here), -ENOMEM; on error
+ * nothing has changed. */
+int table_commit(struct table *table, const struct blob_chunk *chunk,
+                 const struct blob_claim *claims, unsigned n_claims);
 /* Makes [off, end) a hole. Same errors. */
 int table_punch(struct table *table, uint64_t off, uint64_t end);
 

@@ -112,25 +112,6 @@ static int make_plain(struct stack *stack)
     return r;
 }
 
-static int open_for_writing(struct stack *stack)
-{
-    if (stack->data_fd >= 0 && stack->data_rw)
-        return 0;
-    int fd = stack_open_backing(stack, true);
-    if (fd < 0)
-        return fd;
-    if (stack->data_fd < 0) {
-        stack->data_fd = fd;
-    } else {
-        int r = dup3(fd, stack->data_fd, O_CLOEXEC) < 0 ? -errno : 0;
-        close(fd);
-        if (r < 0)
-            return r;
-    }
-    stack->data_rw = true;
-    return 0;
-}
-
 static void became_blob(struct stack *stack, struct blobref *ref)
 {
     stack->kind = STACK_BLOB;
@@ -163,7 +144,7 @@ int birth_classify(struct stack *stack, bool final)
     enum verdict verdict = judge(stack, final);
     if (verdict == VERDICT_OPEN)
         return 0;
-    r = open_for_writing(stack);
+    r = stack_open_data(stack, true);
     if (r < 0)
         return r;
     stack->transition = true;

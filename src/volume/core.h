@@ -166,6 +166,7 @@ struct volume {
 };
 
 int64_t now_ms(void); /* monotonic */
+struct timespec now_real(void);
 
 /* volume.c */
 struct coder *volume_take_coder(struct volume *volume); /* NULL: out of memory */
@@ -184,6 +185,11 @@ void stack_mark_clean(struct stack *stack); /* stack.lock held; caller has a ref
 struct blobref *blobref_create(struct volume *volume, struct blob *blob, bool writable);
 struct blobref *blobref_get(struct blobref *ref);
 void blobref_put(struct volume *volume, struct blobref **ref);
+int stack_open_blob(struct stack *stack, bool writable, struct blobref **out); /* no lock */
+/* By directory, by mount option, by default; a blob keeps what its header names. Lock held. */
+int stack_choose_pipeline(struct stack *stack, const char *dir);
+/* Descriptor of an EMPTY or PLAIN file's bytes into data_fd; lock held. */
+int stack_open_data(struct stack *stack, bool write);
 /* Loads the blob of a BLOB stack; lock held, released meanwhile. */
 int stack_load(struct stack *stack, bool writable);
 /* Loads, makes the layout, feeds it; lock held, released meanwhile. */
@@ -249,8 +255,9 @@ int birth_reset(struct stack *stack);
  * content should be a blob. Failing costs nothing but room. [waits] */
 void compact_if_worthwhile(struct stack *stack);
 
-/* volume.c: what the index and the log learn of a stack */
+/* notes.c */
 void volume_note_stored(struct stack *stack, struct blobref *ref);
 void volume_note_damaged(struct stack *stack, uint64_t off, const char *what);
+void *notes_refill_thread(void *volume);
 
 #endif

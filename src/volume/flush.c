@@ -18,6 +18,7 @@
 
 #include "base/log.h"
 #include "volume/pack.h"
+#include "volume/units.h"
 
 #define GATHER_CLAIMS 512u
 
@@ -64,20 +65,6 @@ static int gather_add(struct gather *gather, uint64_t off, uint64_t end)
     return 0;
 }
 
-static uint64_t piece_end(const struct layout_unit *unit, uint64_t off)
-{
-    for (uint32_t i = 0; i < unit->n_pieces; i++)
-        if (off >= unit->pieces[i].off && off - unit->pieces[i].off < unit->pieces[i].len)
-            return unit->pieces[i].off + unit->pieces[i].len;
-    return off + 1;
-}
-
-static bool unit_within(const struct layout_unit *unit, uint64_t size)
-{
-    const struct layout_piece *last = &unit->pieces[unit->n_pieces - 1];
-    return last->off <= size && last->len <= size - last->off;
-}
-
 static bool unit_complete(const struct stack *stack, const struct layout_unit *unit)
 {
     for (uint32_t i = 0; i < unit->n_pieces; i++)
@@ -93,7 +80,7 @@ void flush_completed(struct stack *stack, uint64_t off, uint64_t end)
     for (uint64_t at = off; at < end; at = next) {
         if (!layout_unit_at(stack->layout, at, &unit, &next))
             continue;
-        next = piece_end(&unit, at);
+        next = unit_piece_end(&unit, at);
         if (unit.open || !unit_complete(stack, &unit) ||
             job_covers(stack, unit.pieces[0].off, &job_end))
             continue;
@@ -123,7 +110,7 @@ static int flush_run(struct round *round, uint64_t start, uint64_t end, uint64_t
         *next = end < part_end ? end : part_end;
         return gather_add(&round->bytes, start, *next);
     }
-    part_end = piece_end(&unit, start);
+    part_end = unit_piece_end(&unit, start);
     bool whole = (!unit.open || round->settle) && unit_complete(stack, &unit);
     if (whole || (round->settle && round->merge && unit_within(&unit, stack->size))) {
         *next = part_end;
@@ -153,7 +140,7 @@ static int recut_extent(struct stack *stack, uint64_t off, uint64_t end)
     for (uint64_t at = off; at < end; at = next) {
         if (!layout_unit_at(stack->layout, at, &unit, &next))
             continue;
-        next = piece_end(&unit, at);
+        next = unit_piece_end(&unit, at);
         uint64_t job_end;
         if (!unit_within(&unit, stack->size) || job_covers(stack, at, &job_end))
             continue;

@@ -78,6 +78,8 @@ static int insert_block(struct overlay *overlay, size_t at, uint64_t number)
 static void drop_empty(struct overlay *overlay, size_t first, size_t last)
 {
     size_t to = first;
+    if (first == last)
+        return;
     for (size_t i = first; i < last; i++) {
         if (overlay->blocks[i]->n_runs == 0)
             free_block(overlay, overlay->blocks[i]);

@@ -22,6 +22,7 @@
 
 #include "base/workq.h"
 #include "volume/coder.h"
+#include "volume/units.h"
 #include "volume/volume.h"
 
 /* Claims one chunk may have: a table entry each, so more would cost more than the chunk. */
@@ -135,20 +136,6 @@ static bool plan_volume(struct plan *plan, struct plan_chunk *chunk)
     return true;
 }
 
-static uint64_t piece_end_at(const struct layout_unit *unit, uint64_t off)
-{
-    for (uint32_t i = 0; i < unit->n_pieces; i++)
-        if (off >= unit->pieces[i].off && off - unit->pieces[i].off < unit->pieces[i].len)
-            return unit->pieces[i].off + unit->pieces[i].len;
-    return off + 1;
-}
-
-static bool unit_within(const struct layout_unit *unit, uint64_t size)
-{
-    const struct layout_piece *last = &unit->pieces[unit->n_pieces - 1];
-    return last->off <= size && last->len <= size - last->off;
-}
-
 static bool plan_unit(struct plan *plan, struct plan_chunk *chunk)
 {
     struct layout_unit unit;
@@ -159,7 +146,7 @@ static bool plan_unit(struct plan *plan, struct plan_chunk *chunk)
             plan->at = gap_end;
             continue;
         }
-        plan->at = piece_end_at(&unit, at);
+        plan->at = unit_piece_end(&unit, at);
         if (at != unit.pieces[0].off || !unit_within(&unit, plan->size))
             continue;
         chunk->box = (struct sqy_box){(enum sqy_type)unit.type, unit.planes, unit.rows, unit.width,
@@ -181,7 +168,7 @@ static bool plan_is_voxel(const struct plan *plan, uint64_t off, uint64_t *end)
         *end = gap_end < plan->size ? gap_end : plan->size;
         return false;
     }
-    *end = piece_end_at(&unit, off);
+    *end = unit_piece_end(&unit, off);
     return unit_within(&unit, plan->size);
 }
 

@@ -1,5 +1,5 @@
 /* A mount's common parts: opening a store, pools of threads, the ticker that looks after dirty
- * stacks, the thread that refills the index, room on the disk, counters. */
+ * stacks, the thread that refills the index, room on the disk. */
 #include "volume/core.h"
 
 #include <dirent.h>
@@ -12,7 +12,6 @@
 #include <string.h>
 #include <sys/file.h>
 #include <unistd.h>
-#include <yajl/yajl_gen.h>
 
 #include "base/log.h"
 #include "store/names.h"
@@ -188,277 +187,6 @@ int volume_drain(struct volume *volume)
     }
     free(list);
     return result;
-}
-
-/* ---- the index ---- */
-
-void volume_note_stored(struct stack *stack, struct blobref *ref)
-{
-    struct volume *volume = stack->volume;
-    char path[PATH_MAX];
-    struct stat st;
-    struct scan_row row;
-    if (fstat(blob_fd(ref->blob), &st) < 0 || st.st_nlink == 0 ||
-        tree_path(volume->tree, stack->fd, path, sizeof(path)) < 0)
-        return;
-    int r = scan_row(ref->blob, &st, path, &row);
-    if (r >= 0)
-        r = index_put(volume->index, &row.row);
-    if (r < 0)
-        log_warn("%s: cannot enter it into the index: %s", path, strerror(-r));
-}
-
-void volume_note_damaged(struct stack *stack, uint64_t off, const char *what)
-{
-    char path[PATH_MAX] = "(a file without a name)";
-    tree_path(stack->volume->tree, stack->fd, path, sizeof(path));
-    log_error("%s: %s (byte %llu)", path, what, (unsigned long long)off);
-    atomic_fetch_add(&stack->volume->counters.checksum_errors, 1);
-    stack->damaged = true;
-}
-
-struct refill {
-    struct volume *volume;
-    char **gone;
-    size_t n_gone;
-};
-
-static bool is_closing(struct volume *volume)
-{
-    pthread_mutex_lock(&volume->lock);
-    bool closing = volume->closing;
-    pthread_mutex_unlock(&volume->lock);
-    return closing;
-}
-
-static int same_path(void *ctx, const struct index_row *row)
-{
-    return strcmp(row->path, ctx) == 0 ? 1 : 2;
-}
-
-static int refill_file(void *ctx, const struct scan_file *file)
-{
-    struct volume *volume = ((struct refill *)ctx)->volume;
-    if (is_closing(volume))
-        return 1;
-    char *path = strdup(file->path);
-    if (!file->blob || path == NULL ||
-        index_get_by_stat(volume->index, &file->st, same_path, path) == 1) {
-        free(path);
-        return 0;
-    }
-    free(path);
-    struct scan_row row;
-    int fd = openat(file->dir_fd, file->stored, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-    if (fd >= 0 && scan_row_file(volume->io, fd, &file->st, file->path, &row) >= 0)
-        index_put(volume->index, &row.row);
-    if (fd >= 0)
-        close(fd);
-    return 0;
-}
-
-static int refill_gone(void *ctx, const struct index_row *row)
-{
-    struct refill *refill = ctx;
-    struct stat st;
-    char stored[PATH_MAX + sizeof(NAMES_SUFFIX)];
-    snprintf(stored, sizeof(stored), "%s%s", row->path, NAMES_SUFFIX);
-    if (fstatat(tree_root(refill->volume->tree), stored, &st, AT_SYMLINK_NOFOLLOW) == 0 ||
-        errno != ENOENT)
-        return 0;
-    char **grown = realloc(refill->gone, (refill->n_gone + 1) * sizeof(*grown));
-    if (grown == NULL)
-        return 1;
-    refill->gone = grown;
-    grown[refill->n_gone] = strdup(row->path);
-    refill->n_gone += grown[refill->n_gone] != NULL;
-    return 0;
-}
-
-/* Brings the index up to a store that was changed, or whose index was deleted, while not mounted.
- */
-static void *refill_thread(void *arg)
-{
-    struct refill refill = {.volume = arg};
-    pthread_setname_np(pthread_self(), "sqyfs-refill");
-    int root = openat(tree_root(refill.volume->tree), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (root < 0)
-        return NULL;
-    if (scan_walk(root, true, refill_file, &refill, NULL) == 0)
-        index_each(refill.volume->index, refill_gone, &refill);
-    for (size_t i = 0; i < refill.n_gone; i++) {
-        index_remove(refill.volume->index, refill.gone[i]);
-        free(refill.gone[i]);
-    }
-    free(refill.gone);
-    close(root);
-    return NULL;
-}
-
-/* A plain file that now has a stack's name or always had a TIFF's content is converted when idle.
- */
-static bool should_convert(struct volume *volume, const char *name, int fd)
-{
-    static const char magics[][4] = {
-        {'I', 'I', 42, 0}, {'M', 'M', 0, 42}, {'I', 'I', 43, 0}, {'M', 'M', 0, 43}};
-    char first[4] = {0}, link[64];
-    for (unsigned i = 0; i < volume->config.n_raw; i++)
-        if (raw_policy_matches(&volume->config.raw[i], name))
-            return true;
-    snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
-    int data = open(link, O_RDONLY | O_CLOEXEC);
-    ssize_t n = data >= 0 ? pread(data, first, sizeof(first), 0) : -1;
-    if (data >= 0)
-        close(data);
-    for (size_t i = 0; i < sizeof(magics) / sizeof(magics[0]); i++)
-        if (n == sizeof(first) && memcmp(first, magics[i], sizeof(first)) == 0)
-            return true;
-    return false;
-}
-
-static void consider_conversion(struct volume *volume, const char *path)
-{
-    struct stat st;
-    int fd = openat(tree_root(volume->tree), path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
-    if (fd < 0)
-        return;
-    const char *slash = strrchr(path, '/'), *name = slash != NULL ? slash + 1 : path;
-    struct stack *stack = NULL;
-    if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || names_has_suffix(name) ||
-        !names_fits_blob(name) || !should_convert(volume, name, fd) ||
-        stack_get(volume, fd, false, &stack) < 0) {
-        close(fd);
-        return;
-    }
-    pthread_mutex_lock(&stack->lock);
-    if (stack->kind == STACK_PLAIN) {
-        stack->convert_due = true;
-        if (stack->readers + stack->writers == 0)
-            flush_tend_async(stack);
-    }
-    pthread_mutex_unlock(&stack->lock);
-    stack_put(&stack);
-}
-
-void volume_note_rename(struct volume *volume, const char *from, const char *to)
-{
-    index_rename(volume->index, from, to);
-    policy_rename(volume->policy, from, to);
-    if (!volume->config.read_only)
-        consider_conversion(volume, to);
-}
-
-void volume_note_unlink(struct volume *volume, const char *path)
-{
-    index_remove(volume->index, path);
-    policy_remove(volume->policy, path);
-}
-
-int volume_policy_get(struct volume *volume, const char *dir, char **text)
-{
-    return policy_get(volume->policy, dir, false, text);
-}
-
-int volume_policy_set(struct volume *volume, const char *dir, const char *text)
-{
-    if (volume->config.read_only)
-        return -EROFS;
-    if (text != NULL) {
-        struct sqy_pipeline *pipeline;
-        int r = sqy_pipeline_parse(text, &pipeline, NULL);
-        if (r < 0)
-            return r;
-        sqy_pipeline_free(&pipeline);
-    }
-    return policy_set(volume->policy, dir, text);
-}
-
-struct tree *volume_tree(struct volume *volume)
-{
-    return volume->tree;
-}
-
-bool volume_is_read_only(const struct volume *volume)
-{
-    return volume->config.read_only;
-}
-
-/* ---- counters ---- */
-
-static void put_number(yajl_gen gen, const char *key, unsigned long long value)
-{
-    yajl_gen_string(gen, (const unsigned char *)key, strlen(key));
-    yajl_gen_integer(gen, (long long)value);
-}
-
-static void put_gauges(yajl_gen gen, struct volume *volume)
-{
-    struct cache_stats cache;
-    cache_stats(volume->cache, &cache);
-    pthread_mutex_lock(&volume->lock);
-    unsigned n_stacks = volume->n_stacks, n_dirty = volume->n_dirty;
-    pthread_mutex_unlock(&volume->lock);
-    put_number(gen, "uptime_seconds", (unsigned long long)(time(NULL) - volume->started));
-    put_number(gen, "stacks_known", n_stacks);
-    put_number(gen, "stacks_dirty", n_dirty);
-    put_number(gen, "spool_bytes", (uint64_t)spool_used(volume->spool) * SPOOL_BLOCK);
-    put_number(gen, "spool_limit", (uint64_t)spool_total(volume->spool) * SPOOL_BLOCK);
-    put_number(gen, "queue_depth", workq_depth(volume->encoders));
-    put_number(gen, "jobs_in_flight", atomic_load(&volume->jobs_in_flight));
-    put_number(gen, "cache_bytes", cache.bytes);
-    put_number(gen, "cache_limit", volume->config.cache);
-    put_number(gen, "cache_hits", cache.hits);
-    put_number(gen, "cache_misses", cache.misses);
-    put_number(gen, "cache_waits", cache.waits);
-    put_number(gen, "cache_evictions", cache.evictions);
-}
-
-static void put_counters(yajl_gen gen, struct volume_counters *c)
-{
-    const struct {
-        const char *key;
-        atomic_ullong *value;
-    } counters[] = {
-        {"bytes_written", &c->bytes_in},
-        {"bytes_read", &c->bytes_out},
-        {"chunks_encoded", &c->chunks_encoded},
-        {"bytes_encoded", &c->bytes_encoded},
-        {"bytes_coded", &c->bytes_coded},
-        {"chunks_stored_raw", &c->chunks_raw},
-        {"chunks_provisional", &c->chunks_provisional},
-        {"chunks_overtaken", &c->chunks_lost},
-        {"chunks_decoded", &c->chunks_decoded},
-        {"bytes_decoded", &c->bytes_decoded},
-        {"checksum_errors", &c->checksum_errors},
-        {"store_errors", &c->store_errors},
-        {"checkpoints", &c->checkpoints},
-    };
-    for (size_t i = 0; i < sizeof(counters) / sizeof(counters[0]); i++)
-        put_number(gen, counters[i].key, atomic_load(counters[i].value));
-}
-
-char *volume_stats_json(struct volume *volume)
-{
-    yajl_gen gen = yajl_gen_alloc(NULL);
-    if (gen == NULL)
-        return NULL;
-    yajl_gen_config(gen, yajl_gen_beautify, 1);
-    yajl_gen_map_open(gen);
-    put_gauges(gen, volume);
-    put_counters(gen, &volume->counters);
-    unsigned long long coded = atomic_load(&volume->counters.bytes_coded);
-    yajl_gen_string(gen, (const unsigned char *)"ratio", 5);
-    yajl_gen_double(gen, coded > 0
-                             ? (double)atomic_load(&volume->counters.bytes_encoded) / (double)coded
-                             : 1.0);
-    yajl_gen_map_close(gen);
-    const unsigned char *text;
-    size_t len;
-    char *copy = NULL;
-    if (yajl_gen_get_buf(gen, &text, &len) == yajl_gen_status_ok)
-        copy = strndup((const char *)text, len);
-    yajl_gen_free(gen);
-    return copy;
 }
 
 /* ---- opening and closing ---- */
@@ -680,7 +408,7 @@ static int start_threads(const struct opening *opening)
         volume->ticker_runs = r >= 0;
     }
     if (r >= 0) {
-        r = -pthread_create(&volume->refiller, NULL, refill_thread, volume);
+        r = -pthread_create(&volume->refiller, NULL, notes_refill_thread, volume);
         volume->refiller_runs = r >= 0;
     }
     return r < 0 ? fail(opening, r, "cannot start threads: %s", strerror(-r)) : 0;
@@ -779,4 +507,33 @@ int volume_close(struct volume **volume)
     free_volume(*volume);
     *volume = NULL;
     return r;
+}
+
+int volume_policy_get(struct volume *volume, const char *dir, char **text)
+{
+    return policy_get(volume->policy, dir, false, text);
+}
+
+int volume_policy_set(struct volume *volume, const char *dir, const char *text)
+{
+    if (volume->config.read_only)
+        return -EROFS;
+    if (text != NULL) {
+        struct sqy_pipeline *pipeline;
+        int r = sqy_pipeline_parse(text, &pipeline, NULL);
+        if (r < 0)
+            return r;
+        sqy_pipeline_free(&pipeline);
+    }
+    return policy_set(volume->policy, dir, text);
+}
+
+struct tree *volume_tree(struct volume *volume)
+{
+    return volume->tree;
+}
+
+bool volume_is_read_only(const struct volume *volume)
+{
+    return volume->config.read_only;
 }

@@ -1,0 +1,27 @@
+/* The place in the tree where we mount: whether it can be, what is there, and how it is left. */
+#ifndef SQYFS_FS_MOUNTPOINT_H
+#define SQYFS_FS_MOUNTPOINT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "fs/options.h"
+
+/* 0, or a negative errno with one line in `why` that says what to do. Looks at store, mount point
+ * and the system's means to mount. */
+int mountpoint_check(const struct options *options, char *why, size_t why_len);
+
+/* Whether some mount of ours shows this store (an absolute path). */
+bool mountpoint_shows(const char *store);
+
+/* Read-ahead of the mount, which the kernel makes too small for files that are decoded. As root;
+ * else nothing happens. */
+void mountpoint_set_read_ahead(const char *path, unsigned kib);
+
+/* Unmounts; `lazy`: even while it is in use. -EBUSY. */
+int mountpoint_leave(const char *path, bool lazy);
+
+/* Waits until the kernel has no request queued for the mount, if it tells, but not for ever. */
+void mountpoint_settle(const char *path);
+
+#endif

@@ -1,0 +1,247 @@
+#include "fs/session.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/vfs.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "fs/fs.h"
+#include "fs/mountpoint.h"
+#include "fs/ops.h"
+#include "fs/prune.h"
+#include "fs/start.h"
+#include "fs/unmount.h"
+
+#define READ_AHEAD_KIB (BUFFER_BYTES >> 10)
+#define LOCK_WAIT_S    120 /* for the last mount of the store to finish storing */
+#define LOCK_POLL_MS   100
+#define MIN_THREADS    4u /* that take requests */
+#define MAX_THREADS    16u
+
+struct session {
+    struct options *options;
+    struct fuse_session *fuse;
+    struct fs *fs; /* &fs is the operations' user data */
+    struct start start;
+    size_t max_fds;
+};
+
+/* ---- what others say on standard error ---- */
+
+/* libfuse and fusermount3 tell their errors there. Returns a file that collects them; put_stderr()
+ * gives the last line. */
+static int divert_stderr(int *saved)
+{
+    int file = memfd_create("sqyfs-stderr", MFD_CLOEXEC);
+    *saved = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3);
+    if (file >= 0 && *saved >= 0)
+        dup2(file, STDERR_FILENO);
+    return file;
+}
+
+static void put_stderr(int file, int saved, char *last, size_t len)
+{
+    char text[2048];
+    fflush(stderr);
+    if (saved >= 0) {
+        dup2(saved, STDERR_FILENO);
+        close(saved);
+    }
+    ssize_t n = file >= 0 ? pread(file, text, sizeof(text) - 1, 0) : 0;
+    close(file);
+    text[n > 0 ? n : 0] = '\0';
+    last[0] = '\0';
+    for (char *rest = text, *line; (line = strsep(&rest, "\n")) != NULL;) {
+        const char *said = strncmp(line, "fuse: ", 6) == 0           ? line + 6
+                           : strncmp(line, "fusermount3: ", 13) == 0 ? line + 13
+                                                                     : line;
+        if (*said != '\0')
+            snprintf(last, len, "%s", said);
+    }
+}
+
+static int new_fuse_session(struct session *session)
+{
+    char said[512];
+    int saved, file = divert_stderr(&saved);
+    session->fuse =
+        fuse_session_new(&session->options->fuse, &ops_table, sizeof(ops_table), &session->fs);
+    put_stderr(file, saved, said, sizeof(said));
+    if (session->fuse != NULL)
+        return 0;
+    fprintf(stderr, "sqyfs: %s (sqyfs --help lists the options)\n", said);
+    return -EINVAL;
+}
+
+static int mount_session(struct session *session, char *why, size_t why_len)
+{
+    char said[512];
+    int saved, file = divert_stderr(&saved);
+    int r = fuse_session_mount(session->fuse, session->options->mountpoint);
+    put_stderr(file, saved, said, sizeof(said));
+    if (r != 0)
+        snprintf(why, why_len, "cannot mount at %s: %s", session->options->mountpoint_given, said);
+    return r != 0 ? -EIO : 0;
+}
+
+/* ---- opening the store ---- */
+
+static void raise_limits(struct session *session)
+{
+    struct rlimit limit;
+    session->max_fds = 1024;
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+        return;
+    limit.rlim_cur = limit.rlim_max;
+    if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
+        getrlimit(RLIMIT_NOFILE, &limit);
+    session->max_fds = limit.rlim_cur;
+}
+
+/* The process of a mount lives until all is stored, so an unmounted store may be locked for a
+ * while. */
+static int open_volume(const struct options *options, char *why, size_t why_len,
+                       struct volume **out)
+{
+    time_t until = time(NULL) + LOCK_WAIT_S;
+    for (bool told = false;; told = true) {
+        int r = volume_open(&options->config, why, why_len, out);
+        bool locked = r == -EBUSY || r == -EAGAIN;
+        if (!locked || mountpoint_shows(options->store) || time(NULL) > until)
+            return r;
+        if (!told)
+            log_info("%s: waiting for its last mount to finish", options->store);
+        nanosleep(&(struct timespec){.tv_nsec = LOCK_POLL_MS * 1000000l}, NULL);
+    }
+}
+
+/* ---- serving ---- */
+
+/* The first request that we ask of ourselves is answered when the kernel and the loop are through
+ * with their greetings, or fails when the mount is gone. */
+static void *ready_thread(void *arg)
+{
+    struct session *session = arg;
+    const char *mountpoint = session->options->mountpoint;
+    struct statfs st;
+    if (statfs(mountpoint, &st) < 0) {
+        char why[512];
+        snprintf(why, sizeof(why), "%s does not answer: %s", mountpoint, strerror(errno));
+        start_failed(&session->start, why);
+        return NULL;
+    }
+    mountpoint_set_read_ahead(mountpoint, READ_AHEAD_KIB);
+    log_info("%s: mounted at %s", session->options->store, mountpoint);
+    start_ready(&session->start);
+    return NULL;
+}
+
+static int loop(struct session *session)
+{
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    unsigned n = cores < (long)MIN_THREADS   ? MIN_THREADS
+                 : cores > (long)MAX_THREADS ? MAX_THREADS
+                                             : (unsigned)cores;
+    struct fuse_loop_config *config = fuse_loop_cfg_create();
+    if (config == NULL)
+        return -ENOMEM;
+    fuse_loop_cfg_set_max_threads(config, n);
+    fuse_loop_cfg_set_idle_threads(config, n); /* a thread's buffer is warm: keep it */
+    int r = fuse_session_loop_mt(session->fuse, config);
+    fuse_loop_cfg_destroy(config);
+    return r;
+}
+
+static int serve(struct session *session)
+{
+    struct prune *prune = NULL;
+    struct unmount *unmount = NULL;
+    int r = prune_start(session->fs->inodes, session->fuse, session->max_fds / 4 * 3, &prune);
+    if (r == 0)
+        r = unmount_start(session->fuse, session->options->mountpoint, &unmount);
+    if (r == 0)
+        r = loop(session);
+    unmount_stop(&unmount);
+    prune_stop(&prune);
+    if (r < 0)
+        log_error("%s: %s", session->options->mountpoint, strerror(-r));
+    return r;
+}
+
+/* From an open volume to its end; `volume` is handed back for closing. */
+static int mount_and_serve(struct session *session, struct volume **volume, char *why,
+                           size_t why_len)
+{
+    int r = fs_create(*volume, &session->fs);
+    if (r < 0) {
+        snprintf(why, why_len, "%s", strerror(-r));
+        return r;
+    }
+    r = mount_session(session, why, why_len);
+    if (r == 0) {
+        pthread_t ready;
+        r = -pthread_create(&ready, NULL, ready_thread, session);
+        bool asks = r == 0;
+        if (asks)
+            r = serve(session);
+        if (r < 0)
+            snprintf(why, why_len, "%s", strerror(-r));
+        fuse_session_unmount(session->fuse); /* ends the asking, should it still go on */
+        if (asks)
+            pthread_join(ready, NULL);
+    }
+    *volume = fs_destroy(&session->fs);
+    return r;
+}
+
+/* The process that serves. */
+static int run(struct session *session)
+{
+    const struct options *options = session->options;
+    char why[1024] = "";
+    struct volume *volume;
+    unmount_block_signals();
+    log_open("sqyfs", options->foreground, options->debug);
+    raise_limits(session);
+    umask(0); /* the caller's counts, see owner.h */
+    int r = open_volume(options, why, sizeof(why), &volume);
+    if (r < 0) {
+        start_failed(&session->start, why);
+        return SESSION_FAILED;
+    }
+    if (chdir("/") < 0)
+        log_warn("chdir: %s", strerror(errno));
+    r = mount_and_serve(session, &volume, why, sizeof(why));
+    if (r < 0)
+        start_failed(&session->start, why);
+    int stored = volume_close(&volume);
+    if (stored < 0)
+        log_error("%s: not everything could be stored: %s", options->store, strerror(-stored));
+    else
+        log_info("%s: unmounted, everything is stored", options->store);
+    return r < 0 || stored < 0 ? SESSION_FAILED : SESSION_OK;
+}
+
+int session_run(struct options *options)
+{
+    struct session session = {.options = options};
+    char why[1024];
+    int code;
+    if (mountpoint_check(options, why, sizeof(why)) < 0) {
+        fprintf(stderr, "sqyfs: %s\n", why);
+        return SESSION_FAILED;
+    }
+    if (new_fuse_session(&session) < 0)
+        return SESSION_USAGE;
+    if (!start_fork(options->foreground, &session.start, &code))
+        code = run(&session);
+    fuse_session_destroy(session.fuse);
+    return code;
+}

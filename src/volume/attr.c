@@ -1,0 +1,180 @@
+/* What the mount shows of a file: size, blocks, times, state. */
+#include "volume/core.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+
+static bool same_time(const struct timespec *a, const struct timespec *b)
+{
+    return a->tv_sec == b->tv_sec && a->tv_nsec == b->tv_nsec;
+}
+
+static void fill_stat(struct stack *stack, struct stat *st, uint64_t size,
+                      const struct timespec *mtime)
+{
+    st->st_size = (off_t)size;
+    st->st_mtim = *mtime;
+    st->st_blocks += (blkcnt_t)(stack->overlay.n_blocks * (SPOOL_BLOCK / 512));
+    st->st_blksize = (blksize_t)stack->volume->config.chunk;
+}
+
+static bool attr_fits(const struct stack_attr *attr, const struct stat *st)
+{
+    return attr->valid && attr->stored_bytes == (uint64_t)st->st_size &&
+           same_time(&attr->stored_mtime, &st->st_mtim) &&
+           same_time(&attr->stored_ctime, &st->st_ctim);
+}
+
+static int attr_from_row(void *ctx, const struct index_row *row)
+{
+    struct stack_attr *attr = ctx;
+    attr->size = row->plain_bytes;
+    attr->mtime = row->mtime;
+    return strcmp(row->state, "stored") == 0 ? 0 : 1;
+}
+
+/* Reads what is known of a blob that is not open: the index, else the blob. No lock held. */
+static int read_attr(struct stack *stack, const struct stat *st, struct stack_attr *attr)
+{
+    memset(attr, 0, sizeof(*attr));
+    if (index_get_by_stat(stack->volume->index, st, attr_from_row, attr) != 0) {
+        struct blobref *ref;
+        int r = stack_open_blob(stack, false, &ref);
+        if (r < 0)
+            return r;
+        struct blob_state state;
+        blob_state(ref->blob, &state);
+        attr->size = state.size;
+        attr->mtime = state.mtime;
+        volume_note_stored(stack, ref);
+        blobref_put(stack->volume, &ref);
+    }
+    attr->stored_bytes = (uint64_t)st->st_size;
+    attr->stored_mtime = st->st_mtim;
+    attr->stored_ctime = st->st_ctim;
+    attr->valid = true;
+    return 0;
+}
+
+/* true where *st is what the mount shows now; lock held. */
+static bool getattr_from_memory(struct stack *stack, struct stat *st)
+{
+    switch (stack->kind) {
+    case STACK_PLAIN:
+        return true;
+    case STACK_EMPTY:
+        if (stack->overlay.bytes > 0 || stack->size > 0)
+            fill_stat(stack, st, stack->size, &stack->mtime);
+        return true;
+    case STACK_BLOB:
+        if (stack->blob != NULL)
+            fill_stat(stack, st, stack->size, &stack->mtime);
+        else if (attr_fits(&stack->attr, st))
+            fill_stat(stack, st, stack->attr.size, &stack->attr.mtime);
+        else
+            return false;
+        return true;
+    }
+    return true;
+}
+
+int stack_getattr(struct stack *stack, struct stat *st)
+{
+    pthread_mutex_lock(&stack->lock);
+    bool known = getattr_from_memory(stack, st);
+    pthread_mutex_unlock(&stack->lock);
+    if (known)
+        return 0;
+    struct stack_attr attr;
+    int r = read_attr(stack, st, &attr);
+    pthread_mutex_lock(&stack->lock);
+    if (r >= 0) {
+        stack->attr = attr;
+    } else {
+        /* Shown with the size it has in the store, so that it can be seen, copied away or removed.
+         */
+        stack->damaged = true;
+        r = 0;
+    }
+    if (!getattr_from_memory(stack, st) && r >= 0 && attr.valid)
+        fill_stat(stack, st, attr.size, &attr.mtime);
+    pthread_mutex_unlock(&stack->lock);
+    return r;
+}
+
+static int utimens_backing(const struct stack *stack, const struct timespec times[2])
+{
+    char link[64];
+    snprintf(link, sizeof(link), "/proc/self/fd/%d", stack->fd);
+    return utimensat(AT_FDCWD, link, times, 0) < 0 ? -errno : 0;
+}
+
+/* The visible mtime of a blob lies in its checkpoint; lock held. */
+static int set_mtime(struct stack *stack, const struct timespec *mtime)
+{
+    int r = stack_load(stack, true);
+    if (r < 0)
+        return r;
+    stack->mtime = mtime->tv_nsec == UTIME_NOW ? now_real() : *mtime;
+    stack_mark_dirty(stack);
+    if (stack->writers == 0)
+        flush_tend_async(stack);
+    return 0;
+}
+
+int stack_utimens(struct stack *stack, const struct timespec times[2])
+{
+    int r = stack_fix_kind(stack);
+    if (r >= 0)
+        r = utimens_backing(stack, times);
+    pthread_mutex_lock(&stack->lock);
+    if (r >= 0 && stack->kind == STACK_BLOB && times[1].tv_nsec != UTIME_OMIT)
+        r = set_mtime(stack, &times[1]);
+    pthread_mutex_unlock(&stack->lock);
+    return r;
+}
+
+static const char *state_name(const struct stack *stack)
+{
+    if (stack->damaged)
+        return "damaged";
+    if (stack->kind == STACK_PLAIN)
+        return "plain";
+    if (stack->n_jobs > 0)
+        return "encoding";
+    if (stack->overlay.bytes > 0)
+        return "spooled";
+    if (stack->modified && stack->tend_queued)
+        return "encoding";
+    return stack->kind == STACK_EMPTY && !stack->named_blob ? "plain" : "stored";
+}
+
+int stack_info(struct stack *stack, struct stack_info *out)
+{
+    struct stat st;
+    memset(out, 0, sizeof(*out));
+    if (fstat(stack->fd, &st) < 0)
+        return -errno;
+    out->stored_bytes = (uint64_t)st.st_size;
+    int r = stack_getattr(stack, &st);
+    if (r < 0)
+        return r;
+    out->plain_bytes = (uint64_t)st.st_size;
+    pthread_mutex_lock(&stack->lock);
+    if (stack->kind == STACK_BLOB && !stack->damaged) {
+        bool keep = stack->blob != NULL;
+        if (stack_load(stack, false) >= 0 && stack_choose_pipeline(stack, "") >= 0)
+            snprintf(out->pipeline, sizeof(out->pipeline), "%s",
+                     sqy_pipeline_short(stack->pipeline));
+        if (!keep)
+            stack_unload_if_idle(stack);
+    }
+    out->state = state_name(stack);
+    pthread_mutex_unlock(&stack->lock);
+    out->ratio = out->stored_bytes > 0 && out->plain_bytes > 0
+                     ? (double)out->plain_bytes / (double)out->stored_bytes
+                     : 1;
+    return 0;
+}

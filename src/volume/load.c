@@ -1,0 +1,247 @@
+/* What a stack needs open before its bytes can be reached: descriptors, the blob, the layout. */
+#include "volume/core.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+struct blobref *blobref_create(struct volume *volume, struct blob *blob, bool writable)
+{
+    struct blobref *ref = malloc(sizeof(*ref));
+    if (ref == NULL)
+        return NULL;
+    ref->blob = blob;
+    atomic_init(&ref->refs, 1);
+    ref->incarnation = atomic_fetch_add(&volume->next_incarnation, 1) + 1;
+    ref->writable = writable;
+    return ref;
+}
+
+struct blobref *blobref_get(struct blobref *ref)
+{
+    atomic_fetch_add(&ref->refs, 1);
+    return ref;
+}
+
+void blobref_put(struct volume *volume, struct blobref **ref_p)
+{
+    struct blobref *ref = *ref_p;
+    *ref_p = NULL;
+    if (ref == NULL || atomic_fetch_sub(&ref->refs, 1) > 1)
+        return;
+    cache_drop_owner(volume->cache, ref->incarnation);
+    blob_close(&ref->blob);
+    free(ref);
+}
+
+int stack_open_backing(const struct stack *stack, bool write)
+{
+    char link[64];
+    snprintf(link, sizeof(link), "/proc/self/fd/%d", stack->fd);
+    int fd = open(link, (write ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NONBLOCK);
+    return fd >= 0 ? fd : -errno;
+}
+
+void stack_wait_transition(struct stack *stack)
+{
+    while (stack->transition)
+        pthread_cond_wait(&stack->changed, &stack->lock);
+}
+
+int stack_open_blob(struct stack *stack, bool writable, struct blobref **out)
+{
+    int fd = stack_open_backing(stack, writable);
+    if (fd < 0)
+        return fd;
+    struct blob *blob;
+    int r = blob_open(stack->volume->io, fd, writable, &blob);
+    if (r < 0) {
+        close(fd);
+        return r;
+    }
+    *out = blobref_create(stack->volume, blob, writable);
+    if (*out == NULL) {
+        blob_close(&blob);
+        return -ENOMEM;
+    }
+    return 0;
+}
+
+static void take_state(struct stack *stack)
+{
+    struct blob_state state;
+    blob_state(stack->blob->blob, &state);
+    stack->size = state.size;
+    stack->mtime = state.mtime;
+}
+
+int stack_load(struct stack *stack, bool writable)
+{
+    stack_wait_transition(stack);
+    if (stack->kind != STACK_BLOB || (stack->blob != NULL && (stack->blob->writable || !writable)))
+        return 0;
+    stack->transition = true;
+    pthread_mutex_unlock(&stack->lock);
+    struct blobref *ref = NULL;
+    int r = stack_open_blob(stack, writable, &ref);
+    pthread_mutex_lock(&stack->lock);
+    stack->transition = false;
+    pthread_cond_broadcast(&stack->changed);
+    if (r == -EBADMSG || r == -EMEDIUMTYPE || r == -ENOTSUP) {
+        volume_note_damaged(stack, 0, "cannot be opened as a blob; see sqyctl verify");
+        return -EIO;
+    }
+    if (r < 0)
+        return r;
+    bool first = stack->blob == NULL;
+    blobref_put(stack->volume, &stack->blob);
+    stack->blob = ref;
+    if (first)
+        take_state(stack);
+    return 0;
+}
+
+int stack_name(const struct stack *stack, char *path, size_t len, const char **name)
+{
+    int r = tree_path(stack->volume->tree, stack->fd, path, len);
+    if (r < 0)
+        return r;
+    char *slash = strrchr(path, '/');
+    if (slash == NULL) {
+        *name = path;
+        return 0;
+    }
+    *slash = '\0';
+    *name = slash + 1;
+    return 1; /* path is the directory now */
+}
+
+static int memory_reader(void *ctx, void *buf, uint32_t len, uint64_t off)
+{
+    return read_memory(ctx, buf, len, off);
+}
+
+/* Decodes one piece so that read_memory() finds it in the cache. */
+static int fetch(struct stack *stack, const struct layout_piece *want)
+{
+    enum { FETCH_MAX = 1 << 20 };
+    size_t len = want->len < FETCH_MAX ? (size_t)want->len : FETCH_MAX;
+    void *buf = malloc(len);
+    if (buf == NULL)
+        return -ENOMEM;
+    pthread_mutex_unlock(&stack->lock);
+    ssize_t r = read_stack(stack, buf, len, want->off, true);
+    pthread_mutex_lock(&stack->lock);
+    free(buf);
+    return r < 0 ? (int)r : 0;
+}
+
+int stack_update_layout(struct stack *stack, bool final, bool wait)
+{
+    struct layout_piece want, last = {UINT64_MAX, 0};
+    for (;;) {
+        if (stack->layout == NULL)
+            return 0;
+        int r = layout_update(stack->layout, memory_reader, stack, stack->size, final, &want);
+        stack->layout_behind = r > 0;
+        if (r <= 0 || !wait || want.off >= stack->size)
+            return r < 0 ? r : 0;
+        if (want.off == last.off && want.len == last.len)
+            return 0; /* fetched and gone again: the layout only advises */
+        last = want;
+        r = fetch(stack, &want);
+        if (r < 0)
+            return r;
+    }
+}
+
+static const struct raw_policy *raw_policy_of(const struct stack *stack, const char *name)
+{
+    const struct volume_config *config = &stack->volume->config;
+    for (unsigned i = 0; i < config->n_raw; i++)
+        if (raw_policy_matches(&config->raw[i], name))
+            return &config->raw[i];
+    return NULL;
+}
+
+int stack_choose_pipeline(struct stack *stack, const char *dir)
+{
+    if (stack->pipeline != NULL)
+        return 0;
+    const char *text = stack->volume->config.pipeline;
+    char *policy = NULL;
+    struct blob_header header = {0};
+    if (stack->blob != NULL) {
+        blob_header(stack->blob->blob, &header);
+        if (sqy_pipeline_parse(header.pipename, &stack->pipeline, NULL) == 0)
+            return 0;
+    } else if (policy_get(stack->volume->policy, dir, true, &policy) == 0) {
+        text = policy;
+    }
+    int r = sqy_pipeline_parse(text, &stack->pipeline, NULL);
+    if (r < 0 && text == policy)
+        r = sqy_pipeline_parse(stack->volume->config.pipeline, &stack->pipeline, NULL);
+    free(policy);
+    return r;
+}
+
+int stack_load_layout(struct stack *stack)
+{
+    int r = stack_load(stack, true);
+    if (r < 0 || stack->layout != NULL)
+        return r;
+    char path[PATH_MAX];
+    const char *name = "", *dir = "";
+    int named = stack_name(stack, path, sizeof(path), &name);
+    if (named > 0)
+        dir = path;
+    r = stack_choose_pipeline(stack, dir);
+    if (r < 0)
+        return r;
+    r = layout_create(stack->volume->config.chunk, raw_policy_of(stack, named < 0 ? "" : name),
+                      &stack->layout);
+    if (r < 0)
+        return r;
+    layout_note(stack->layout, 0, UINT64_MAX);
+    r = stack_update_layout(stack, false, true);
+    return r == -EIO || r == -EBADMSG ? 0 : r; /* damaged metadata advises nothing */
+}
+
+void stack_unload_if_idle(struct stack *stack)
+{
+    if (stack->readers + stack->writers > 0 || stack->modified || stack->overlay.bytes > 0 ||
+        stack->n_jobs > 0 || stack->transition || stack->flushing || stack->syncing ||
+        stack->plain_io > 0)
+        return;
+    layout_destroy(&stack->layout);
+    sqy_pipeline_free(&stack->pipeline);
+    if (stack->kind == STACK_BLOB)
+        blobref_put(stack->volume, &stack->blob);
+    if (stack->data_fd >= 0)
+        close(stack->data_fd);
+    stack->data_fd = -1;
+    stack->data_rw = false;
+}
+
+int stack_open_data(struct stack *stack, bool write)
+{
+    if (stack->data_fd >= 0 && (stack->data_rw || !write))
+        return 0;
+    int fd = stack_open_backing(stack, write);
+    if (fd < 0)
+        return fd;
+    if (stack->data_fd < 0) {
+        stack->data_fd = fd;
+    } else { /* exchanged under its number: others may be reading through it */
+        int r = dup3(fd, stack->data_fd, O_CLOEXEC) < 0 ? -errno : 0;
+        close(fd);
+        if (r < 0)
+            return r;
+    }
+    stack->data_rw = write;
+    return 0;
+}

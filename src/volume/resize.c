@@ -1,0 +1,181 @@
+/* Size and holes: truncation, fallocate, SEEK_DATA and SEEK_HOLE. */
+#include "volume/core.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+int stack_punch(struct stack *stack, uint64_t off, uint64_t end)
+{
+    job_mark_stale(stack, off, end);
+    int r = overlay_clear(&stack->overlay, off, end - off);
+    while (r >= 0 && stack->kind == STACK_BLOB && stack->blob != NULL) {
+        r = blob_punch(stack->blob->blob, off, end - off);
+        if (r != -EAGAIN)
+            break;
+        struct blobref *ref = blobref_get(stack->blob);
+        pthread_mutex_unlock(&stack->lock);
+        r = blob_prepare(ref->blob, off, end - off);
+        blobref_put(stack->volume, &ref);
+        pthread_mutex_lock(&stack->lock);
+        job_mark_stale(stack, off, end);
+    }
+    if (stack->layout != NULL)
+        layout_note(stack->layout, off, end - off);
+    return r;
+}
+
+static void modified_now(struct stack *stack)
+{
+    stack->mtime = now_real();
+    stack_mark_dirty(stack);
+    if (stack->writers == 0)
+        flush_tend_async(stack);
+}
+
+/* Waits until the file may be changed, and loads what changing it needs; lock held. A blob about to
+ * be emptied is not loaded: that is how a damaged one is written anew. */
+static int begin_change(struct stack *stack, bool load)
+{
+    while (stack->transition || stack->hold)
+        pthread_cond_wait(&stack->changed, &stack->lock);
+    if (stack->kind == STACK_PLAIN)
+        return stack_open_data(stack, true);
+    if (stack->kind == STACK_BLOB)
+        return load ? stack_load(stack, true) : 0;
+    return stack_open_data(stack, true);
+}
+
+static int truncate_held(struct stack *stack, uint64_t size)
+{
+    if (stack->kind == STACK_PLAIN)
+        return ftruncate(stack->data_fd, (off_t)size) < 0 ? -errno : 0;
+    if (size == 0 && stack->kind == STACK_BLOB) {
+        int r = birth_reset(stack);
+        if (r < 0)
+            return r;
+    } else if (size < stack->size || stack->kind == STACK_EMPTY) {
+        int r = stack_punch(stack, size, UINT64_MAX);
+        if (r < 0)
+            return r;
+    }
+    if (stack->kind == STACK_EMPTY && size == 0 && stack->overlay.bytes == 0 && stack->size == 0) {
+        /* a plain empty file: its times are the backing file's */
+        return ftruncate(stack->data_fd, 0) < 0 ? -errno : 0;
+    }
+    stack->size = size;
+    modified_now(stack);
+    return 0;
+}
+
+int stack_truncate(struct stack *stack, uint64_t size)
+{
+    if (size > STACK_MAX_SIZE)
+        return -EFBIG;
+    pthread_mutex_lock(&stack->lock);
+    int r = begin_change(stack, size > 0);
+    if (r >= 0)
+        r = truncate_held(stack, size);
+    stack_unload_if_idle(stack);
+    pthread_mutex_unlock(&stack->lock);
+    return r;
+}
+
+static int fallocate_held(struct stack *stack, int mode, uint64_t off, uint64_t len)
+{
+    if (stack->kind == STACK_PLAIN)
+        return fallocate(stack->data_fd, mode, (off_t)off, (off_t)len) < 0 ? -errno : 0;
+    bool keep = mode & FALLOC_FL_KEEP_SIZE;
+    uint64_t end = off + len;
+    if (mode & ~(FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE))
+        return -EOPNOTSUPP;
+    if (mode & (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE)) {
+        int r = stack_punch(stack, off, end);
+        if (r < 0)
+            return r;
+    } else {
+        int r = volume_has_room(stack->volume, len);
+        if (r < 0)
+            return r;
+    }
+    if (!keep && end > stack->size)
+        stack->size = end;
+    else if (mode == FALLOC_FL_KEEP_SIZE || mode == 0)
+        return 0; /* nothing that anybody can see */
+    modified_now(stack);
+    return 0;
+}
+
+int stack_fallocate(struct stack *stack, int mode, uint64_t off, uint64_t len)
+{
+    if (len == 0)
+        return -EINVAL;
+    if (off > STACK_MAX_SIZE || len > STACK_MAX_SIZE - off)
+        return -EFBIG;
+    pthread_mutex_lock(&stack->lock);
+    int r = begin_change(stack, true);
+    if (r >= 0)
+        r = fallocate_held(stack, mode, off, len);
+    stack_unload_if_idle(stack);
+    pthread_mutex_unlock(&stack->lock);
+    return r;
+}
+
+/* The first byte at or after `off` of the kind asked for, by overlay and table; lock held. */
+static int64_t seek_held(struct stack *stack, uint64_t off, bool data)
+{
+    while (off < stack->size) {
+        uint64_t start, end, next = stack->size;
+        bool here = false;
+        if (overlay_next(&stack->overlay, off, &start, &end)) {
+            here = start == off;
+            next = here ? end : start;
+        }
+        if (!here && stack->kind == STACK_BLOB && stack->blob != NULL) {
+            struct blob_extent extent;
+            int r = blob_find(stack->blob->blob, off, &extent);
+            if (r == -EAGAIN) {
+                struct blobref *ref = blobref_get(stack->blob);
+                pthread_mutex_unlock(&stack->lock);
+                r = blob_prepare(ref->blob, off, 1);
+                blobref_put(stack->volume, &ref);
+                pthread_mutex_lock(&stack->lock);
+                if (r < 0)
+                    return r;
+                continue;
+            }
+            if (r < 0)
+                return r;
+            here = !extent.hole;
+            uint64_t extent_end = extent.claim.off + extent.claim.len;
+            if (extent_end < next)
+                next = extent_end;
+        }
+        if (here == data)
+            return (int64_t)off;
+        off = next;
+    }
+    return data ? -ENXIO : (int64_t)stack->size;
+}
+
+int64_t stack_seek(struct stack *stack, uint64_t off, int whence)
+{
+    if (whence != SEEK_DATA && whence != SEEK_HOLE)
+        return -EINVAL;
+    pthread_mutex_lock(&stack->lock);
+    stack_wait_transition(stack);
+    int64_t r;
+    if (stack->kind == STACK_PLAIN) {
+        r = stack_open_data(stack, false);
+        if (r >= 0) {
+            r = lseek(stack->data_fd, (off_t)off, whence);
+            r = r < 0 ? -errno : r;
+        }
+    } else {
+        r = stack_load(stack, false);
+        if (r >= 0)
+            r = off >= stack->size ? -ENXIO : seek_held(stack, off, whence == SEEK_DATA);
+    }
+    pthread_mutex_unlock(&stack->lock);
+    return r;
+}

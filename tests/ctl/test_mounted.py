@@ -1,0 +1,154 @@
+#!/usr/bin/env python3
+"""sqyctl against a live mount."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import unittest
+
+import stacks
+from test_ctl import ODD_NAMES, Place, read, run, write
+
+SQYFS = os.environ["SQYFS"]
+
+
+def is_mounted(path):
+    return os.path.ismount(path)
+
+
+class Mounted(Place):
+    def setUp(self):
+        super().setUp()
+        self.store, self.mount = self.path("store"), self.path("mount")
+        os.mkdir(self.store)
+        os.mkdir(self.mount)
+        self.start()
+        self.addCleanup(self.stop)
+        self.data = stacks.tiff(120, 90, 8, stacks.voxels(120, 90, 8))
+        self.file = os.path.join(self.mount, "stack.tif")
+        write(self.file, self.data)
+
+    def start(self, *options):
+        done = subprocess.run([SQYFS, *options, self.store, self.mount], capture_output=True,
+                              stdin=subprocess.DEVNULL, timeout=60)
+        self.assertEqual(done.returncode, 0, done)
+
+    def stop(self):
+        if is_mounted(self.mount):
+            subprocess.run(["fusermount3", "-u", self.mount], check=True, timeout=60)
+
+    def rows(self, *options):
+        return {row.get("path_hex") or row["path"]: row for row in
+                json.loads(self.good("ls", "--json", *options, self.store))}
+
+    def test_drain(self):
+        self.good("drain", self.mount)
+        blob = os.path.join(self.store, "stack.tif.sqy")
+        self.assertEqual(self.decoded(blob), self.data)
+        self.good("verify", self.store)
+        self.failed("drain", self.file)
+        self.failed("drain", self.store)
+
+    def test_info(self):
+        self.good("drain", self.mount)
+        info = json.loads(self.good("info", "--json", self.file))
+        self.assertEqual(info["kind"], "mounted")
+        self.assertEqual(info["state"], "stored")
+        self.assertEqual(info["plain_bytes"], len(self.data))
+        self.assertGreater(info["ratio"], 1)
+        self.assertNotEqual(info["pipeline"], "")
+        self.assertIn(b"stored", self.good("info", self.file))
+        notes = os.path.join(self.mount, "notes.txt")
+        write(notes, b"some text")
+        self.good("drain", self.mount)
+        info = json.loads(self.good("info", "--json", notes))
+        self.assertEqual(info["state"], "plain")
+        self.assertEqual(info["pipeline"], "")
+        self.good("info", notes)
+
+    def test_stats(self):
+        stats = json.loads(self.good("stats", "--json", self.mount))
+        self.assertIsInstance(stats, dict)
+        text = self.good("stats", self.mount).decode()
+        for key, value in stats.items():
+            self.assertIn(key, text)
+        self.failed("stats", self.file)
+
+    def test_verify(self):
+        notes = os.path.join(self.mount, "notes.txt")
+        write(notes, b"some text")
+        self.assertIn(b"2 files", self.good("verify", self.mount))
+        self.good("verify", self.file, notes)
+        self.good("drain", self.mount)
+        self.stop()
+        blob = os.path.join(self.store, "stack.tif.sqy")
+        content = bytearray(read(blob))
+        content[6000] ^= 0xff
+        write(blob, content)
+        self.start()
+        done = run("verify", self.mount)
+        self.assertEqual(done.returncode, 1, done)
+        self.assertIn(os.fsencode(self.file) + b": damaged: bytes ", done.stdout)
+        self.assertIn(b"1 damaged", done.stdout)
+
+    def test_compact(self):
+        with open(self.file, "r+b") as file:
+            for at in range(16, len(self.data) - 100, 3000):
+                file.seek(at)
+                file.write(self.data[at:at + 50])
+                os.fsync(file.fileno())
+        self.good("drain", self.mount)
+        blob = os.path.join(self.store, "stack.tif.sqy")
+        done = self.failed("compact", blob)
+        self.assertIn(b"mounted", done.stderr)
+        before = os.stat(self.file)
+        self.good("compact", self.file)
+        self.assertEqual(read(self.file), self.data)
+        self.assertEqual(os.stat(self.file).st_mtime_ns, before.st_mtime_ns)
+        self.good("verify", self.store)
+        self.assertEqual(self.decoded(blob), self.data)
+        with open(self.file, "r+b"):
+            self.failed("compact", self.file)
+
+    def test_index_of_a_mount_is_what_reindex_makes(self):
+        for name in ODD_NAMES:
+            write(os.path.join(os.fsencode(self.mount), b"odd-" + name), self.data)
+        os.mkdir(self.mount + "/dir.sqy")
+        write(self.mount + "/dir.sqy/in.tif", self.data)
+        self.good("drain", self.mount)
+        self.stop()
+        indexed = self.rows()
+        self.assertEqual(len(indexed), len(ODD_NAMES) + 2)
+        self.assertEqual(indexed, self.rows("--scan"))
+        self.good("reindex", self.store)
+        self.assertEqual(indexed, self.rows())
+        for suffix in ["", "-wal", "-shm"]:
+            if os.path.exists(self.store + "/.sqyfs/index.db" + suffix):
+                os.unlink(self.store + "/.sqyfs/index.db" + suffix)
+        self.start()
+        self.assertEqual(read(self.file), self.data)
+        self.good("reindex", self.store)
+        self.assertEqual(indexed, self.rows())
+
+    def test_stores_are_not_mounts(self):
+        for command in ["ls", "reindex"]:
+            done = self.failed(command, self.mount)
+            self.assertIn(b"store", done.stderr)
+
+    def test_into_and_out_of_a_mount(self):
+        """Outputs in a mount: no unnamed files there, so they get a name that is taken away."""
+        plain = self.path("p.tif")
+        write(plain, self.data)
+        self.good("encode", plain, os.path.join(self.mount, "p.tif.sqy"))
+        self.good("decode", os.path.join(self.mount, "p.tif.sqy"), os.path.join(self.mount, "q.tif"))
+        self.assertEqual(read(os.path.join(self.mount, "q.tif")), self.data)
+        self.assertEqual(sorted(os.listdir(self.mount)), ["p.tif.sqy", "q.tif", "stack.tif"])
+
+
+if __name__ == "__main__":
+    if not os.path.exists("/dev/fuse") or shutil.which("fusermount3") is None:
+        print("no /dev/fuse here: nothing can be mounted")
+        sys.exit(77)
+    unittest.main(verbosity=1)

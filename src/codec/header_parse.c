@@ -12,6 +12,9 @@
 enum key { KEY_NONE, KEY_PIPENAME, KEY_RAW, KEY_ENCODED, KEY_SQY, KEY_OURS };
 enum sub_key { SUB_NONE, SUB_TYPE, SUB_SHAPE, SUB_BYTES, SUB_VERSION };
 
+#define MAX_DEPTH                                                                                  \
+    64 /* of nesting, in what others may have added: the parser's stack grows slowly */
+
 struct reader {
     struct sqy_header *header;
     yajl_handle json;
@@ -178,8 +181,7 @@ static int on_key(void *ctx, const unsigned char *s, size_t len)
 
 static int on_open(struct reader *r)
 {
-    r->depth++;
-    return 1;
+    return r->depth++ < MAX_DEPTH ? 1 : stop(r, -EBADMSG);
 }
 
 static int on_close(struct reader *r)

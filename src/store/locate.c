@@ -393,7 +393,8 @@ int locate_last(const struct locate_file *file, const uint8_t *id, struct locate
         .budget = BUDGET_MIN + (file->bytes < BUDGET_MAX ? file->bytes : BUDGET_MAX),
         .below = UINT64_MAX,
     };
-    uint8_t *buf = malloc(WINDOW + CHECKPOINT_TRAILER_BYTES);
+    size_t window = file->bytes < WINDOW ? (size_t)file->bytes : WINDOW;
+    uint8_t *buf = malloc(window + CHECKPOINT_TRAILER_BYTES);
     if (!buf)
         return -ENOMEM;
     int r = scan(&s, buf, out);

@@ -245,10 +245,30 @@ static void test_a_header_without_end_is_bounded(void **state)
     assert_int_equal(sqy_header_parse(text, SQY_HEADER_MAX, &h), -EBADMSG);
     memcpy(text + len - strlen(plain), plain, strlen(plain)); /* ends behind the limit */
     assert_int_equal(sqy_header_parse(text, len, &h), -EBADMSG);
-    memset(text, '[', len); /* deep nesting costs no stack */
-    memcpy(text, "{\"a\":", 5);
-    assert_int_equal(sqy_header_parse(text, SQY_HEADER_MAX - 1, &h), -EAGAIN);
     free(text);
+}
+
+static int parse_nested(unsigned depth)
+{
+    char text[1024] = "{\"x\":", after[] = "," PIPE "," RAW "}" END;
+    struct sqy_header h;
+    size_t len = strlen(text);
+    memset(text + len, '[', depth);
+    memset(text + len + depth, ']', depth);
+    memcpy(text + len + 2 * (size_t)depth, after, sizeof(after));
+    int r = parse(text, &h);
+    if (r == 0)
+        sqy_header_free(&h);
+    return r;
+}
+
+static void test_nesting_is_bounded(void **state)
+{
+    (void)state;
+    assert_int_equal(parse_nested(1), 0);
+    assert_int_equal(parse_nested(63), 0);
+    assert_int_equal(parse_nested(64), -EBADMSG);
+    assert_int_equal(parse_nested(300), -EBADMSG);
 }
 
 static struct sqy_header sample(void)
@@ -342,6 +362,7 @@ int main(void)
         cmocka_unit_test(test_every_beginning_asks_for_more),
         cmocka_unit_test(test_a_beginning_of_something_else_is_refused),
         cmocka_unit_test(test_a_header_without_end_is_bounded),
+        cmocka_unit_test(test_nesting_is_bounded),
         cmocka_unit_test(test_writing_to_size),
         cmocka_unit_test(test_any_text_survives),
         cmocka_unit_test(test_what_cannot_be_written),

@@ -139,6 +139,7 @@ static int count(struct io_faulty *f, enum io_faulty_call call, size_t *keep)
     if (rule->at == 0 || n < rule->at || (n > rule->at && !rule->for_good))
         return 0;
     *keep = rule->keep;
+    f->n_failed[call]++;
     return -rule->error;
 }
 

@@ -32,6 +32,7 @@ struct io_faulty {
     struct io io; /* give this to what is tested; first member */
     pthread_mutex_t lock;
     unsigned n[IO_N_CALLS]; /* calls so far */
+    unsigned n_failed[IO_N_CALLS];
     struct io_faulty_rule rules[IO_N_CALLS];
     unsigned cut_after; /* writes and truncations; then every call fails with EIO. 0: never */
 

@@ -36,6 +36,7 @@ struct script {
     struct state states[MAX_STATES];
     unsigned n_states;
     uint32_t tag;
+    unsigned n_settled; /* failed syncs before the last good checkpoint */
 };
 
 static void note_state(struct script *s)
@@ -108,6 +109,7 @@ static void step_checkpoint(struct script *s)
         return;
     s->states[0] = s->states[s->n_states - 1];
     s->n_states = 1;
+    s->n_settled = s->io.n_failed[IO_FDATASYNC];
 }
 
 static void step_header(struct script *s)
@@ -119,9 +121,12 @@ static void step_header(struct script *s)
     blob_write_header(s->blob, &header);
 }
 
-/* What was not checkpointed is gone; a checkpoint that failed may count all the same. */
+/* What was not checkpointed is gone; a checkpoint that failed may count all the same. After a failed sync
+ * only the blob that met it knows what is in doubt: it goes on until a checkpoint succeeds. */
 static void step_reopen(struct script *s)
 {
+    if (s->n_settled != s->io.n_failed[IO_FDATASYNC])
+        return;
     blob_close(&s->blob);
     if (util_open(&s->io.io, s->fd, true, &s->blob) < 0) {
         io_faulty_heal(&s->io);

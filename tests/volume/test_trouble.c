@@ -1,0 +1,292 @@
+/* Disks that fill up and fail, copies taken at any moment, many hands at once. */
+#include "test.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "rig.h"
+#include "volume/core.h"
+
+/* ---- a disk that says no ---- */
+
+struct sick_io {
+    struct io io;
+    atomic_int error; /* what writing and syncing return; 0: well */
+};
+
+static int sick(const struct io *io)
+{
+    return atomic_load(&((struct sick_io *)(uintptr_t)io)->error);
+}
+
+static ssize_t sick_pread(const struct io *io, int fd, void *buf, size_t len, uint64_t off)
+{
+    (void)io;
+    return io_system.pread(&io_system, fd, buf, len, off);
+}
+
+static ssize_t sick_pwrite(const struct io *io, int fd, const void *buf, size_t len, uint64_t off)
+{
+    int error = sick(io);
+    return error < 0 ? error : io_system.pwrite(&io_system, fd, buf, len, off);
+}
+
+static int sick_fdatasync(const struct io *io, int fd)
+{
+    int error = sick(io);
+    return error < 0 ? error : io_system.fdatasync(&io_system, fd);
+}
+
+static int sick_ftruncate(const struct io *io, int fd, uint64_t size)
+{
+    int error = sick(io);
+    return error < 0 ? error : io_system.ftruncate(&io_system, fd, size);
+}
+
+static void start_sick(struct rig *rig, struct sick_io *sick)
+{
+    *sick = (struct sick_io){{sick_pread, sick_pwrite, sick_fdatasync, sick_ftruncate}, 0};
+    rig_start(rig);
+    rig->volume->io = &sick->io;
+}
+
+static void a_full_disk_loses_nothing_that_was_accepted(void **state)
+{
+    (void)state;
+    static const int errors[] = {-ENOSPC, -EIO, -EDQUOT};
+    for (size_t e = 0; e < sizeof(errors) / sizeof(errors[0]); e++) {
+        struct rig rig = {.config = {.chunk = 65536, .spool = 16 << 20}};
+        struct sick_io sick;
+        start_sick(&rig, &sick);
+        uint8_t *data = malloc(rig_tiff_bound(256, 256, 20));
+        size_t len = rig_tiff(RIG_CONTIGUOUS, 256, 256, 20, data);
+        struct stack *stack = rig_create(&rig, "full.tif");
+        rig_write(stack, data, len / 2, 0);
+        assert_int_equal(stack_fsync(stack), 0);
+        atomic_store(&sick.error, errors[e]);
+        rig_write(stack, data + len / 2, len - len / 2, len / 2);
+        assert_int_equal(stack_fsync(stack), errors[e]);
+        rig_expect(stack, data, len);
+        stack_release(stack, true);
+        assert_int_equal(volume_drain(rig.volume), errors[e]);
+        rig_expect(stack, data, len);
+        atomic_store(&sick.error, 0);
+        assert_int_equal(volume_drain(rig.volume), 0);
+        stack_put(&stack);
+        rig_close(&rig);
+        rig_open(&rig);
+        stack = rig_find(&rig, "full.tif");
+        rig_expect(stack, data, len);
+        stack_put(&stack);
+        free(data);
+        rig_stop(&rig);
+    }
+}
+
+static void a_spool_full_behind_a_full_disk_is_told_to_the_writer(void **state)
+{
+    (void)state;
+    struct rig rig = {.config = {.spool = 16 << 20}};
+    struct sick_io sick;
+    start_sick(&rig, &sick);
+    uint8_t *data = calloc(1, 1 << 20);
+    memcpy(data, "II\x2a\0\x08\0\0\0", 8);
+    struct stack *stack = rig_create(&rig, "stuck.tif");
+    rig_write(stack, data, 1 << 20, 0);
+    atomic_store(&sick.error, -ENOSPC);
+    int r = 0;
+    for (uint64_t at = 1 << 20; r == 0 && at < 40 << 20; at += 1 << 20)
+        r = stack_write(stack, data, 1 << 20, at, true);
+    assert_int_equal(r, -ENOSPC);
+    atomic_store(&sick.error, 0);
+    rig_write(stack, data, 1 << 20, 50 << 20);
+    stack_release(stack, true);
+    stack_put(&stack);
+    free(data);
+    rig_stop(&rig);
+}
+
+static void a_blob_that_cannot_be_begun_is_begun_later(void **state)
+{
+    (void)state;
+    struct rig rig = {.config = {.chunk = 65536}};
+    struct sick_io sick;
+    start_sick(&rig, &sick);
+    uint8_t *data = malloc(rig_tiff_bound(64, 64, 4));
+    size_t len = rig_tiff(RIG_PAGES, 64, 64, 4, data);
+    struct stack *stack = rig_create(&rig, "late.tif");
+    atomic_store(&sick.error, -ENOSPC);
+    assert_int_equal(stack_write(stack, data, len, 0, true), -ENOSPC);
+    atomic_store(&sick.error, 0);
+    rig_write(stack, data, len, 0);
+    stack_release(stack, true);
+    assert_int_equal(volume_drain(rig.volume), 0);
+    rig_expect(stack, data, len);
+    stack_put(&stack);
+    free(data);
+    rig_stop(&rig);
+}
+
+/* ---- copies of a living store ---- */
+
+static void a_copy_at_any_moment_has_all_that_was_synced(void **state)
+{
+    (void)state;
+    struct rig rig = {.config = {.chunk = 65536, .spool = 16 << 20}};
+    rig_start(&rig);
+    uint8_t *data = malloc(rig_tiff_bound(256, 256, 40));
+    size_t len = rig_tiff(RIG_PAGES, 256, 256, 40, data), synced = 0;
+    struct stack *stack = rig_create(&rig, "growing.tif");
+    uint64_t seed = 3;
+    for (size_t at = 0; at < len;) {
+        size_t n = rig_random(&seed) % 200000 + 1;
+        if (n > len - at)
+            n = len - at;
+        rig_write(stack, data + at, n, at);
+        at += n;
+        if (rig_random(&seed) % 4 == 0) {
+            assert_int_equal(stack_fsync(stack), 0);
+            synced = at;
+        }
+        struct rig copy = {.config = {.read_only = true}};
+        snprintf(copy.path, sizeof(copy.path), "%s-copy", rig.path);
+        char command[256];
+        snprintf(command, sizeof(command),
+                 "mkdir '%s' && tar -C '%s' --exclude=./.sqyfs -cf - . | tar -C '%s' -xf -",
+                 copy.path, rig.path, copy.path);
+        assert_int_equal(system(command), 0);
+        rig_open(&copy);
+        struct stack *there = rig_find(&copy, "growing.tif");
+        struct stat st;
+        assert_int_equal(fstat(stack_fd(there), &st), 0);
+        assert_int_equal(stack_getattr(there, &st), 0);
+        assert_true((size_t)st.st_size >= synced && (size_t)st.st_size <= at);
+        rig_expect(there, data, (uint64_t)st.st_size);
+        stack_put(&there);
+        rig_stop(&copy);
+    }
+    stack_release(stack, true);
+    stack_put(&stack);
+    rig_stop(&rig);
+    free(data);
+}
+
+/* ---- many hands ---- */
+
+struct hand {
+    struct rig *rig;
+    unsigned number;
+    atomic_bool *stop;
+};
+
+static void *write_and_check(void *arg)
+{
+    struct hand *hand = arg;
+    uint8_t *data = malloc(rig_tiff_bound(200, 150, 12));
+    for (unsigned round = 0; round < 4; round++) {
+        char name[32];
+        snprintf(name, sizeof(name), "hand%u-%u.tif", hand->number, round);
+        size_t len = rig_tiff((enum rig_tiff)(round % 3), 200, 150, 12, data);
+        struct stack *stack = rig_create(hand->rig, name);
+        for (size_t at = 0; at < len; at += 50000)
+            rig_write(stack, data + at, len - at < 50000 ? len - at : 50000, at);
+        rig_expect(stack, data, len);
+        if (round % 2)
+            assert_int_equal(stack_fsync(stack), 0);
+        stack_release(stack, true);
+        rig_expect(stack, data, len);
+        if (round == 3)
+            stack_compact(stack);
+        rig_expect(stack, data, len);
+        stack_put(&stack);
+    }
+    free(data);
+    return NULL;
+}
+
+static void *drain_all_the_time(void *arg)
+{
+    struct hand *hand = arg;
+    while (!atomic_load(hand->stop)) {
+        assert_int_equal(volume_drain(hand->rig->volume), 0);
+        char *stats = volume_stats_json(hand->rig->volume);
+        assert_non_null(stats);
+        free(stats);
+    }
+    return NULL;
+}
+
+static void many_writers_do_not_disturb_each_other(void **state)
+{
+    (void)state;
+    enum { HANDS = 6 };
+    struct rig rig = {.config = {.chunk = 65536, .spool = 16 << 20, .cache = 1 << 20}};
+    rig_start(&rig);
+    struct hand hands[HANDS + 1];
+    pthread_t threads[HANDS + 1];
+    atomic_bool stop = false;
+    for (unsigned i = 0; i <= HANDS; i++) {
+        hands[i] = (struct hand){&rig, i, &stop};
+        assert_int_equal(pthread_create(&threads[i], NULL,
+                                        i < HANDS ? write_and_check : drain_all_the_time,
+                                        &hands[i]),
+                         0);
+    }
+    for (unsigned i = 0; i < HANDS; i++)
+        pthread_join(threads[i], NULL);
+    atomic_store(&stop, true);
+    pthread_join(threads[HANDS], NULL);
+    rig_stop(&rig);
+}
+
+static void *flip_bytes(void *arg)
+{
+    struct stack *stack = arg;
+    for (unsigned i = 0; i < 300; i++) {
+        uint8_t byte = (uint8_t)i;
+        assert_int_equal(stack_write(stack, &byte, 1, 70000 + i * 211 % 60000, true), 0);
+    }
+    return NULL;
+}
+
+static void fsync_ends_however_busy_the_writer_is(void **state)
+{
+    (void)state;
+    struct rig rig = {.config = {.chunk = 65536, .spool = 16 << 20}};
+    rig_start(&rig);
+    uint8_t *data = malloc(rig_tiff_bound(256, 256, 4));
+    size_t len = rig_tiff(RIG_CONTIGUOUS, 256, 256, 4, data);
+    struct stack *stack = rig_create(&rig, "busy.tif");
+    rig_write(stack, data, len, 0);
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, flip_bytes, stack), 0);
+    for (unsigned i = 0; i < 10; i++)
+        assert_int_equal(stack_fsync(stack), 0);
+    pthread_join(thread, NULL);
+    for (unsigned i = 0; i < 300; i++)
+        data[70000 + i * 211 % 60000] = (uint8_t)i;
+    rig_expect(stack, data, len);
+    stack_release(stack, true);
+    stack_put(&stack);
+    free(data);
+    rig_stop(&rig);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_full_disk_loses_nothing_that_was_accepted),
+        cmocka_unit_test(a_spool_full_behind_a_full_disk_is_told_to_the_writer),
+        cmocka_unit_test(a_blob_that_cannot_be_begun_is_begun_later),
+        cmocka_unit_test(a_copy_at_any_moment_has_all_that_was_synced),
+        cmocka_unit_test(many_writers_do_not_disturb_each_other),
+        cmocka_unit_test(fsync_ends_however_busy_the_writer_is),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

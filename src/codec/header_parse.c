@@ -24,8 +24,15 @@ struct reader {
     enum sub_key sub;
     bool has_type, has_bytes;
     size_t ours_from; /* just after our key */
+    size_t root_end;  /* just after the outermost object; 0 while it is open */
     int error;
 };
+
+/* What yajl takes for blanks: two more than JSON does. */
+static bool is_blank(char c)
+{
+    return c == ' ' || (c >= '\t' && c <= '\r');
+}
 
 /* Stops the parser: the negative errno is what sqy_header_parse() returns. */
 static int stop(struct reader *r, int error)
@@ -90,7 +97,7 @@ static int take_sub(struct reader *r, const char *s, size_t len)
 static int take_ours(struct reader *r)
 {
     size_t from = r->ours_from, to = yajl_get_bytes_consumed(r->json);
-    while (from < to && strchr(" \t\r\n:", r->text[from]))
+    while (from < to && (is_blank(r->text[from]) || r->text[from] == ':'))
         from++;
     return keep_string(r, &r->header->ours, r->text + from, to - from);
 }
@@ -189,6 +196,8 @@ static int on_close(struct reader *r)
     r->depth--;
     if (r->depth < 2)
         r->sub = SUB_NONE;
+    if (!r->depth)
+        r->root_end = yajl_get_bytes_consumed(r->json);
     return value_ended(r);
 }
 
@@ -225,7 +234,9 @@ static const yajl_callbacks callbacks = {
     .yajl_end_array = on_array_end,
 };
 
-/* The JSON text, or the beginning of one where not `all` of it is there. */
+/* The JSON text, or the beginning of one where not `all` of it is there. It has to be an object and
+ * blanks: the parser is not asked to finish, as it would then hand out values cut off by the end.
+ */
 static int parse_json(struct reader *r, size_t len, bool all)
 {
     r->json = yajl_alloc(&callbacks, NULL, r);
@@ -233,12 +244,16 @@ static int parse_json(struct reader *r, size_t len, bool all)
         return -ENOMEM;
     yajl_config(r->json, yajl_dont_validate_strings, 1); /* keys of others may be in any encoding */
     yajl_status status = yajl_parse(r->json, (const unsigned char *)r->text, len);
-    if (status == yajl_status_ok && all)
-        status = yajl_complete_parse(r->json);
     yajl_free(r->json);
     if (status == yajl_status_client_canceled)
         return r->error;
-    return status == yajl_status_ok ? 0 : -EBADMSG;
+    if (status != yajl_status_ok || (all && !r->root_end))
+        return -EBADMSG;
+    for (size_t i = r->root_end; r->root_end && i < len; i++) {
+        if (!is_blank(r->text[i]))
+            return -EBADMSG;
+    }
+    return 0;
 }
 
 static bool complete(const struct reader *r)

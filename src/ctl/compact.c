@@ -242,6 +242,8 @@ static int compact_blob(const char *path)
     int code = EXIT_FAILED;
     if (compact.source.blob == NULL) {
         say_failed("%s is sqeazy's own and cannot be compacted: encode what it decodes to", quoted);
+    } else if (compact.source.end == SOURCE_CUT) {
+        say_error("compact", path, -EBADMSG);
     } else if (compact.source.st.st_nlink > 1) {
         say_failed("%s has other names (hard links): remove them first", quoted);
     } else {

@@ -71,8 +71,29 @@ static int put_piece(void *ctx, const struct sweep_piece *piece)
     return put(&decode->out, piece->data, piece->len, piece->off);
 }
 
+/* Without its last checkpoint a blob gives some older stack, or none: not to be taken for the file.
+ */
+static int check_end(struct decode *decode, const struct source *source)
+{
+    char quoted[SAY_PATH_MAX];
+    say_quote(decode->in, quoted, sizeof(quoted));
+    if (source->end == SOURCE_TORN)
+        say_failed("%s ends in an unfinished write or copy: restored as of its last checkpoint",
+                   quoted);
+    if (source->end != SOURCE_CUT)
+        return 0;
+    if (!decode->salvage)
+        return -EBADMSG;
+    say_failed("%s is cut off or damaged at its end: restored as of an older checkpoint", quoted);
+    decode->n_bad++;
+    return 0;
+}
+
 static int decode_ours(struct decode *decode, const struct source *source, struct timespec *mtime)
 {
+    int r = check_end(decode, source);
+    if (r < 0)
+        return r;
     struct blob_state state;
     blob_state(source->blob, &state);
     decode->size = state.size;

@@ -82,16 +82,21 @@ struct facts {
     struct scan_row row;
     struct blob_stats stats; /* of ours only */
     bool ours;
+    enum source_end end;
 };
 
 static int facts_get(const struct source *source, const char *path, struct facts *out)
 {
     memset(out, 0, sizeof(*out));
     out->ours = source->blob != NULL;
+    out->end = source->end;
     out->kind = out->ours ? "blob" : "sqeazy";
     if (out->ours) {
         blob_stats(source->blob, &out->stats);
-        return scan_row(source->blob, &source->st, path, &out->row);
+        int r = scan_row(source->blob, &source->st, path, &out->row);
+        if (r == 0 && source->end == SOURCE_CUT)
+            out->row.row.state = "damaged";
+        return r;
     }
     int r = scan_row_file(&io_system, source->fd, &source->st, path, &out->row);
     out->row.row.plain_bytes = source->tiff.size;
@@ -123,9 +128,10 @@ static void facts_text(const struct facts *facts)
            facts->stats.n_checkpoints);
     printf("live:        %" PRIu64 " bytes; %" PRIu64 " plain bytes wait for compaction\n",
            facts->stats.live_bytes, facts->stats.provisional_bytes);
-    if (facts->stats.torn)
-        printf(
-            "torn:        ends in an unfinished write; what was checkpointed before it counts\n");
+    if (facts->end == SOURCE_CUT)
+        printf("damaged:     cut off, or its last checkpoint lost\n");
+    else if (facts->end == SOURCE_TORN)
+        printf("torn:        ends in an unfinished write; what was checkpointed counts\n");
 }
 
 static void facts_json(struct json *json, const struct facts *facts)

@@ -21,8 +21,8 @@ static const char *advice(int error)
 {
     switch (-error) {
     case EBADMSG:
-        return "the file is damaged; get it from a backup, or see what is left with "
-               "`sqyctl verify`";
+        return "no blob, or a damaged one; get it from a backup, or save what is left with "
+               "`sqyctl decode --salvage`";
     case ENOTSUP:
         return "made by a newer version or with a pipeline that is not known here; use a newer "
                "sqyctl";

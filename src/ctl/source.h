@@ -2,6 +2,7 @@
 #ifndef SQYFS_CTL_SOURCE_H
 #define SQYFS_CTL_SOURCE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/stat.h>
 
@@ -9,10 +10,19 @@
 #include "ctl/tiff.h"
 #include "store/blob.h"
 
+/* Of ours: whether its last checkpoint is the last that it ever had. */
+enum source_end {
+    SOURCE_WHOLE,
+    SOURCE_TORN, /* yes, and an unfinished write or copy lies behind it */
+    SOURCE_CUT,  /* no: the end is missing or damaged, and an older state comes to light */
+};
+
 struct source {
     int fd; /* of its own, whoever holds the blob */
     struct stat st;
-    struct blob *blob; /* NULL: sqeazy's own, the rest is then filled */
+    struct blob *blob; /* NULL: sqeazy's own, header and tiff are then filled */
+    enum source_end end;
+    bool header_lost; /* ours, with a damaged header: all that matters lies elsewhere */
     struct sqy_header header;
     struct tiff_plan tiff; /* the stack that it decodes to */
 };

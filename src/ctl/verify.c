@@ -69,14 +69,14 @@ static int take_piece(void *ctx, const struct sweep_piece *piece)
 static int verify_ours(struct verify *verify, const struct source *source)
 {
     struct blob_state state;
-    struct blob_stats stats;
     blob_state(source->blob, &state);
-    blob_stats(source->blob, &stats);
     verify->size = state.size;
-    if (stats.torn && !verify->live)
-        tell(verify,
-             "incomplete: bytes behind the last checkpoint belong to a write or a copy that "
-             "was cut short");
+    if (source->header_lost)
+        tell(verify, "damaged: its header, without which sqeazy cannot read it");
+    if (source->end == SOURCE_CUT && !verify->live)
+        tell(verify, "damaged: cut off, or its last checkpoint lost");
+    else if (source->end == SOURCE_TORN && !verify->live)
+        tell(verify, "incomplete: ends in a write or a copy that was cut short");
     return sweep_blob(source->blob, 0, take_piece, verify);
 }
 
@@ -164,23 +164,18 @@ struct dir_ctx {
     const char *dir;
 };
 
-/* The path under which the file lies, not the one that a mount shows. */
-static char *stored_path(const char *dir, const struct scan_file *file)
+static char *join(const char *dir, const char *name)
 {
-    const char *slash = strrchr(file->path, '/');
-    int parent = slash != NULL ? (int)(slash + 1 - file->path) : 0;
     size_t len = strlen(dir);
     char *path;
-    return asprintf(&path, "%s%s%.*s%s", dir, len > 0 && dir[len - 1] == '/' ? "" : "/", parent,
-                    file->path, file->stored) < 0
-               ? NULL
-               : path;
+    int n = asprintf(&path, "%s%s%s", dir, len > 0 && dir[len - 1] == '/' ? "" : "/", name);
+    return n < 0 ? NULL : path;
 }
 
 static int verify_found(void *ctx, const struct scan_file *file)
 {
     struct dir_ctx *walk = ctx;
-    char *path = stored_path(walk->dir, file);
+    char *path = join(walk->dir, file->stored_path);
     if (path == NULL)
         return -ENOMEM;
     int fd = openat(file->dir_fd, file->stored, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);

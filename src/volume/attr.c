@@ -20,11 +20,19 @@ static void fill_stat(struct stack *stack, struct stat *st, uint64_t size,
     st->st_blksize = (blksize_t)stack->volume->config.chunk;
 }
 
-static bool attr_fits(const struct stack_attr *attr, const struct stat *st)
+bool stack_attr_fits(const struct stack_attr *attr, const struct stat *st)
 {
     return attr->valid && attr->stored_bytes == (uint64_t)st->st_size &&
            same_time(&attr->stored_mtime, &st->st_mtim) &&
            same_time(&attr->stored_ctime, &st->st_ctim);
+}
+
+void stack_attr_set(struct stack_attr *attr, const struct stat *st)
+{
+    attr->stored_bytes = (uint64_t)st->st_size;
+    attr->stored_mtime = st->st_mtim;
+    attr->stored_ctime = st->st_ctim;
+    attr->valid = true;
 }
 
 static int attr_from_row(void *ctx, const struct index_row *row)
@@ -51,10 +59,7 @@ static int read_attr(struct stack *stack, const struct stat *st, struct stack_at
         volume_note_stored(stack, ref);
         blobref_put(stack->volume, &ref);
     }
-    attr->stored_bytes = (uint64_t)st->st_size;
-    attr->stored_mtime = st->st_mtim;
-    attr->stored_ctime = st->st_ctim;
-    attr->valid = true;
+    stack_attr_set(attr, st);
     return 0;
 }
 
@@ -71,7 +76,7 @@ static bool getattr_from_memory(struct stack *stack, struct stat *st)
     case STACK_BLOB:
         if (stack->blob != NULL)
             fill_stat(stack, st, stack->size, &stack->mtime);
-        else if (attr_fits(&stack->attr, st))
+        else if (stack_attr_fits(&stack->attr, st))
             fill_stat(stack, st, stack->attr.size, &stack->attr.mtime);
         else
             return false;
@@ -83,6 +88,8 @@ static bool getattr_from_memory(struct stack *stack, struct stat *st)
 int stack_getattr(struct stack *stack, struct stat *st)
 {
     pthread_mutex_lock(&stack->lock);
+    if (stack->volume->config.read_only)
+        stack_refresh(stack, st);
     bool known = getattr_from_memory(stack, st);
     pthread_mutex_unlock(&stack->lock);
     if (known)

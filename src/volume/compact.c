@@ -115,11 +115,22 @@ static int rewrite(struct stack *stack, uint64_t size, const struct timespec *mt
     return r;
 }
 
-/* Lock held: waits until nothing moves, and sees whether it may be rewritten. */
+static bool is_moving(const struct stack *stack)
+{
+    return stack->flushing || stack->syncing || stack->transition || stack->n_jobs > 0;
+}
+
+/* Waits until nothing moves, loads pipeline and blob, and sees whether it may be rewritten. Lock held,
+ * dropped meanwhile: what was loaded before a wait may be unloaded after it. */
 static int begin(struct stack *stack)
 {
-    while (stack->flushing || stack->syncing || stack->transition || stack->n_jobs > 0)
-        pthread_cond_wait(&stack->changed, &stack->lock);
+    do {
+        while (is_moving(stack))
+            pthread_cond_wait(&stack->changed, &stack->lock);
+        int r = stack_load_layout(stack);
+        if (r < 0)
+            return r;
+    } while (is_moving(stack) || stack->pipeline == NULL);
     if (stack->writers > 0 || stack->modified || stack->overlay.bytes > 0)
         return -EBUSY;
     if (stack->damaged)
@@ -155,10 +166,6 @@ int stack_compact(struct stack *stack)
     r = begin(stack);
     if (r >= 0 && stack->kind != STACK_BLOB)
         r = -EINVAL;
-    if (r >= 0)
-        r = stack_load_layout(stack); /* for the pipeline; and loads */
-    if (r >= 0)
-        r = begin(stack);
     if (r < 0) {
         stack_unload_if_idle(stack);
         pthread_mutex_unlock(&stack->lock);
@@ -193,10 +200,8 @@ static int convert(struct stack *stack)
         r = -EBUSY;
     if (r >= 0 && fstat(stack->fd, &st) < 0)
         r = -errno;
-    if (r >= 0) {
-        stack->data_fd = stack->data_fd >= 0 ? stack->data_fd : stack_open_backing(stack, false);
-        r = stack->data_fd < 0 ? stack->data_fd : stack_load_layout(stack);
-    }
+    if (r >= 0)
+        r = stack_open_data(stack, false);
     if (r < 0) {
         pthread_mutex_unlock(&stack->lock);
         return r;

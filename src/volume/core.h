@@ -113,7 +113,8 @@ struct stack {
     unsigned tending; /* threads in tend_run() */
     struct work tend_work;
     struct stack_attr attr;
-    uint64_t read_end; /* where the last read stopped: sequential readers */
+    struct stack_attr loaded; /* the backing file when the blob was loaded; read-only mounts look */
+    uint64_t read_end;        /* where the last read stopped: sequential readers */
     unsigned prefetching;
 };
 
@@ -185,6 +186,10 @@ void stack_mark_clean(struct stack *stack); /* stack.lock held; caller has a ref
 struct blobref *blobref_create(struct volume *volume, struct blob *blob, bool writable);
 struct blobref *blobref_get(struct blobref *ref);
 void blobref_put(struct volume *volume, struct blobref **ref);
+/* A read-only mount: another host's writer may have changed the file. Lock held. */
+void stack_refresh(struct stack *stack, const struct stat *st);
+bool stack_attr_fits(const struct stack_attr *attr, const struct stat *st);
+void stack_attr_set(struct stack_attr *attr, const struct stat *st);
 int stack_open_blob(struct stack *stack, bool writable, struct blobref **out); /* no lock */
 /* By directory, by mount option, by default; a blob keeps what its header names. Lock held. */
 int stack_choose_pipeline(struct stack *stack, const char *dir);

@@ -102,7 +102,20 @@ int stack_load(struct stack *stack, bool writable)
     stack->blob = ref;
     if (first)
         take_state(stack);
+    struct stat st;
+    if (stack->volume->config.read_only && fstat(blob_fd(ref->blob), &st) == 0)
+        stack_attr_set(&stack->loaded, &st);
     return 0;
+}
+
+void stack_refresh(struct stack *stack, const struct stat *st)
+{
+    if (stack->kind == STACK_EMPTY && st->st_size > 0)
+        stack->kind = stack->named_blob ? STACK_BLOB : STACK_PLAIN;
+    if (stack->kind == STACK_BLOB && stack->blob != NULL && !stack_attr_fits(&stack->loaded, st)) {
+        stack->damaged = false;
+        blobref_put(stack->volume, &stack->blob);
+    }
 }
 
 int stack_name(const struct stack *stack, char *path, size_t len, const char **name)

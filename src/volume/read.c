@@ -159,6 +159,7 @@ static ssize_t read_held(struct stack *stack, uint8_t *buf, size_t len, uint64_t
     size_t done = 0;
     ssize_t r = 0;
     uint64_t retried = UINT64_MAX;
+    bool reopened = !stack->volume->config.read_only;
     while (done < len) {
         uint64_t at = off + done;
         size_t want = len - done;
@@ -191,8 +192,13 @@ static ssize_t read_held(struct stack *stack, uint8_t *buf, size_t len, uint64_t
         uint64_t incarnation = stack->blob->incarnation;
         r = fetch_extent(stack, &held, r == -EAGAIN, at, &extent);
         bool moved = stack->blob == NULL || stack->blob->incarnation != incarnation;
-        if (r < 0 && !(moved && retried != at))
+        if (r == -EBADMSG && !reopened && stack->blob != NULL) {
+            /* another host's writer may have gone on: its newest checkpoint may know better */
+            blobref_put(stack->volume, &stack->blob);
+            reopened = true;
+        } else if (r < 0 && !(moved && retried != at)) {
             break;
+        }
         r = 0;
         retried = at;
     }

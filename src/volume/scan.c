@@ -165,37 +165,41 @@ int scan_row_file(const struct io *io, int fd, const struct stat *backing, const
 
 /* ---- walks ---- */
 
+struct walk_path {
+    char *text;
+    size_t len, cap;
+};
+
 struct walk {
     struct tree *tree; /* knows which names are shown */
     scan_walk_fn *fn;
     void *ctx;
     unsigned unread;
-    char *path;
-    size_t len, cap;
+    struct walk_path visible, stored;
 };
 
-/* Puts a name behind the path. Returns the length to go back to, or a negative errno. */
-static ssize_t path_push(struct walk *walk, const char *name)
+static int path_push(struct walk_path *path, const char *name)
 {
-    size_t old = walk->len, add = strlen(name) + 2;
-    if (walk->cap - old < add) {
-        char *path = realloc(walk->path, walk->cap * 2 + add);
-        if (path == NULL)
+    size_t add = strlen(name) + 2;
+    if (path->cap - path->len < add) {
+        char *text = realloc(path->text, path->cap * 2 + add);
+        if (text == NULL)
             return -ENOMEM;
-        walk->path = path;
-        walk->cap = walk->cap * 2 + add;
+        path->text = text;
+        path->cap = path->cap * 2 + add;
     }
-    if (old > 0)
-        walk->path[walk->len++] = '/';
-    memcpy(walk->path + walk->len, name, add - 1);
-    walk->len += add - 2;
-    return (ssize_t)old;
+    if (path->len > 0)
+        path->text[path->len++] = '/';
+    memcpy(path->text + path->len, name, add - 1);
+    path->len += add - 2;
+    return 0;
 }
 
-static void path_pop(struct walk *walk, ssize_t len)
+static void path_pop(struct walk_path *path, size_t len)
 {
-    walk->len = (size_t)len;
-    walk->path[len] = '\0';
+    path->len = len;
+    if (path->text != NULL)
+        path->text[len] = '\0';
 }
 
 static int walk_dir(struct walk *walk, int dir_fd, bool is_root, unsigned depth);
@@ -222,18 +226,20 @@ static int walk_entry(struct walk *walk, int dir_fd, bool is_root, const char *n
         return 0;
     if (!S_ISREG(file.st.st_mode) && !S_ISDIR(file.st.st_mode))
         return 0;
-    ssize_t back = path_push(walk, visible);
-    if (back < 0)
-        return (int)back;
-    int r;
-    if (S_ISDIR(file.st.st_mode)) {
+    size_t visible_len = walk->visible.len, stored_len = walk->stored.len;
+    int r = path_push(&walk->visible, visible);
+    if (r == 0)
+        r = path_push(&walk->stored, name);
+    if (r == 0 && S_ISDIR(file.st.st_mode)) {
         r = walk_below(walk, dir_fd, name, depth);
-    } else {
-        file.path = walk->path;
+    } else if (r == 0) {
+        file.path = walk->visible.text;
+        file.stored_path = walk->stored.text;
         file.blob = names_has_suffix(name);
         r = walk->fn(walk->ctx, &file);
     }
-    path_pop(walk, back);
+    path_pop(&walk->visible, visible_len);
+    path_pop(&walk->stored, stored_len);
     return r;
 }
 
@@ -282,7 +288,8 @@ int scan_walk(int dir_fd, bool is_root, scan_walk_fn *fn, void *ctx, unsigned *n
     fd = reopen(dir_fd);
     r = fd < 0 ? fd : walk_dir(&walk, fd, is_root, 0);
     tree_destroy(&walk.tree);
-    free(walk.path);
+    free(walk.visible.text);
+    free(walk.stored.text);
     if (n_unread != NULL)
         *n_unread = walk.unread;
     return r;

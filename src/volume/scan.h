@@ -45,10 +45,11 @@ int scan_header_read(const struct io *io, int fd, struct sqy_header *out);
 int scan_header_box(const struct sqy_header *header, uint64_t shape[3], uint64_t *bytes);
 
 struct scan_file {
-    int dir_fd;         /* directory that has it */
-    const char *stored; /* name there */
-    const char *path;   /* visible, relative to where the walk began */
-    bool blob;          /* a regular file under the blob spelling; else any other regular file */
+    int dir_fd;              /* directory that has it */
+    const char *stored;      /* name there */
+    const char *path;        /* visible, relative to where the walk began */
+    const char *stored_path; /* the same with the names that lie there */
+    bool blob; /* a regular file under the blob spelling; else any other regular file */
     struct stat st;
 };
 

@@ -95,6 +95,12 @@ int stack_get(struct volume *volume, int fd, bool blob, struct stack **out)
         return -ENOMEM;
     if (stack->fd != fd)
         close(fd);
+    if (volume->config.read_only) {
+        pthread_mutex_lock(&stack->lock);
+        stack->named_blob = blob;
+        stack_refresh(stack, &st);
+        pthread_mutex_unlock(&stack->lock);
+    }
     *out = stack;
     return 0;
 }

@@ -121,6 +121,11 @@ static void test_what_is_damage(void **state)
         "{" PIPE "," RAW END,
         "{" PIPE "," RAW "}}" END,
         "{" PIPE "," RAW "} x" END,
+        "{" PIPE "," RAW "} 1" END,
+        "{" PIPE "," RAW "} \"x" END,
+        "{" PIPE "," RAW "} tru" END,
+        "{" PIPE "," RAW ",\"sqyfs\":1" END,
+        "{\"sqyfs\":1" END,
         "{" PIPE "," RAW ",}" END,
         "{" PIPE " " RAW "}" END,
         "{" PIPE "}" END,
@@ -224,8 +229,9 @@ static void test_every_beginning_asks_for_more(void **state)
 static void test_a_beginning_of_something_else_is_refused(void **state)
 {
     (void)state;
-    static const char *const texts[] = {"x",  "II*", "MM",      "  x", "{\"a\":1} x",
-                                        "{a", "[",   "\x89HDF", "7 ",  "{\"a\":1}|01308"};
+    static const char *const texts[] = {
+        "x",  "II*",  "MM",     "  x",  "{\"a\":1} x",    "{a", "[", "\x89HDF",
+        "7 ", "{} 1", "{} \"x", "{} t", "{\"a\":1}|01308"};
     struct sqy_header h;
     for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
         int r = parse(texts[i], &h);

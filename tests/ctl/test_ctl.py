@@ -438,6 +438,9 @@ class Damage(Place):
         for tail in [b"\0", b"x" * 5000, good[4096:]]:
             write(blob, good + tail)
             self.assertEqual(self.check(blob, data), 1)
+            done = run("decode", blob, "-")
+            self.assertEqual((done.returncode, done.stdout), (0, data))
+            self.assertIn(b"unfinished", done.stderr)
 
     def test_ranges_and_salvage(self):
         data = bytes(random.Random(5).randbytes(6 << 20))
@@ -664,6 +667,8 @@ class Stores(Place):
         self.assertEqual(json.loads(self.good("ls", "--json", self.path("empty"))), [])
 
     def test_closed_pipe(self):
+        for number in range(400): # more than a pipe holds
+            os.link(self.path("stack.tif.sqy"), self.path("store", "%0240d.sqy" % number))
         child = subprocess.Popen([SQYCTL, "ls", self.store], stdout=subprocess.PIPE,
                                  stderr=subprocess.PIPE)
         child.stdout.close()

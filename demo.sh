@@ -20,6 +20,7 @@ case $# in
     exit 2
     ;;
 esac
+build=${SQYFS_BUILD:-$here/build}
 name=sqyfs-demo.tif
 keep=
 [ ! -t 0 ] || [ ! -t 1 ] || keep=yes
@@ -87,12 +88,12 @@ echo "all there"
 [ -c /dev/fuse ] || die "there is no /dev/fuse here: load the kernel module fuse, or let the container have the device"
 
 echo "== Build"
-[ -f "$here/build/build.ninja" ] || meson setup "$here/build" "$here" >/dev/null || die "meson setup has failed"
-ninja -C "$here/build" --quiet || die "the build has failed"
-DESTDIR=$here/build/root meson install -C "$here/build" --no-rebuild --quiet >/dev/null || die "meson install has failed"
-bin=$(dirname "$(find "$here/build/root" -type f -name sqyfs -perm -u+x -print -quit)")
+[ -f "$build/build.ninja" ] || meson setup "$build" "$here" >/dev/null || die "meson setup has failed"
+ninja -C "$build" --quiet || die "the build has failed"
+DESTDIR=$build/root meson install -C "$build" --no-rebuild --quiet >/dev/null || die "meson install has failed"
+bin=$(dirname "$(find "$build/root" -type f -name sqyfs -perm -u+x -print -quit)")
 PATH=$bin:$PATH
-generator=$here/build/tests/tools/lightsheet
+generator=$build/tests/tools/lightsheet
 echo "sqyfs and sqyctl are in $bin"
 
 echo "== Store and mount"

@@ -23,7 +23,7 @@ packages_install() {
     fi
     echo "Installing from Debian: $missing"
     export DEBIAN_FRONTEND=noninteractive
-    apt-get -q update </dev/null || return 1
+    apt-get -qq update </dev/null || return 1
     # shellcheck disable=SC2086
     apt-get -q -y install --no-install-recommends $missing </dev/null >"${TMPDIR:-/tmp}/sqyfs-apt.$$" 2>&1 || {
         cat "${TMPDIR:-/tmp}/sqyfs-apt.$$" >&2

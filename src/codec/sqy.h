@@ -52,7 +52,7 @@ enum sqy_type {                /* values are stored in blobs: never renumber */
 struct sqy_box {
     enum sqy_type type;
     uint32_t planes, rows, width; /* each >= 1; width in samples, interleaved ones counted */
-    uint32_t spp;                 /* samples per voxel, >= 1 */
+    uint32_t spp;                 /* samples per voxel, 1 .. width */
 };
 
 /* Bytes of one sample; 0 for a value that is no type. */
@@ -85,8 +85,9 @@ SQY_API const char *sqy_pipeline_short(const struct sqy_pipeline *pipeline);
 /* Pieces of a volume may be coded on their own where they start and end (but for the volume's own
  * end) at multiples of this many voxels: 1 any, 0 only the whole volume. */
 SQY_API size_t sqy_pipeline_grain(const struct sqy_pipeline *pipeline, enum sqy_type type);
-/* Whether sqeazy 0.7.2 decodes what this pipeline writes for volumes of `type`, in the carriage
- * described at sqy_encode_parts(). */
+/* Whether sqeazy 0.7.2 decodes what this pipeline writes for volumes of `type`, laid out as
+ * described at sqy_encode_parts(), also with skippable frames before, between and after. False for
+ * bare payloads: sqeazy reads those, but nothing may lie beside them. */
 SQY_API bool sqy_pipeline_is_upstream(const struct sqy_pipeline *pipeline, enum sqy_type type);
 /* What the coded bytes of one box are, seen from outside. */
 enum sqy_carriage {
@@ -114,9 +115,10 @@ SQY_API ssize_t sqy_encode(struct sqy_ctx *ctx, const struct sqy_pipeline *pipel
 
 /* The same, cut where sqeazy's own order of bytes needs it. A volume cut at multiples of the grain
  * and encoded box by box is a sqeazy payload when part 0 of every box is laid down first, in order,
- * then part 1 of every box, and so on. bitswap1->lz4 gives one part for each bit plane and a last
- * one for the voxels that fill no plane (length 0 where there are none); all others give one part.
- * Concatenated, the parts of one box are what sqy_decode() takes. Box type 8 or 16 bit. */
+ * then part 1 of every box, and so on. Where bitswap1 is the last filter there is one part for each
+ * bit plane and a last one for the voxels that fill no plane (each of length 0 where there are
+ * none); all other pipelines, and types that bitswap1 does not take, give one part. Concatenated,
+ * the parts of one box are what sqy_decode() takes. */
 #define SQY_MAX_PARTS 17
 SQY_API ssize_t sqy_encode_parts(struct sqy_ctx *ctx, const struct sqy_pipeline *pipeline,
                                  const struct sqy_box *box, const void *in, void *out,
@@ -148,14 +150,17 @@ SQY_API int sqy_header_parse(const void *data, size_t len, struct sqy_header *ou
 SQY_API void sqy_header_free(struct sqy_header *header); /* leaves it zeroed */
 
 /* Writes the header as sqeazy spells it (strings, duplicate "dim" keys, "/" escaped), key "sqyfs"
- * last with the JSON text `ours` where not NULL, blanks added before the delimiter so that it is
- * exactly `pad_to` bytes long where pad_to > 0 (-ENOSPC where it does not fit), else a multiple of
- * the sample size. Returns its length; `out` may be NULL to ask for that. */
+ * last with the JSON text `ours` where not NULL. With pad_to > 0 blanks before the delimiter make
+ * it exactly `pad_to` bytes long (-ENOSPC where it does not fit), else blanks in front make it a
+ * multiple of the sample size, as sqeazy does. A NULL `version` is written as the sqeazy whose
+ * format this is. -EINVAL where a text holds the delimiter. Returns its length; `out` may be NULL
+ * to ask for that. */
 SQY_API ssize_t sqy_header_write(const struct sqy_header *header, size_t pad_to, void *out,
                                  size_t cap);
 
 /* Decodes the payload of a whole sqeazy blob (no key of ours), any version from 0.4.2 on, into
- * out[0 .. product(shape) * sample size). The pipelines known to sqy_pipeline_parse(). */
+ * out[0 .. product(shape) * sample size), which must be out_len (-EINVAL). -ENOTSUP for a pipeline
+ * that sqy_pipeline_parse() does not know. Zero bytes may follow the payload. */
 SQY_API int sqy_decode_volume(struct sqy_ctx *ctx, const struct sqy_header *header,
                               const void *payload, size_t payload_len, void *out, size_t out_len);
 

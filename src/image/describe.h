@@ -21,8 +21,8 @@ double describe_unit(const char *name, size_t len);
 /* Longer ones are cut off: the lines that matter come first. */
 #define IMAGEJ_MAX_TEXT (64u << 10)
 
-/* `x_resolution`, `y_resolution`: voxels per unit, 0 where unknown. Leaves *out alone where the text
- * is not ImageJ's. */
+/* `x_resolution`, `y_resolution`: voxels per unit, 0 where unknown. Leaves *out alone where the
+ * text is not ImageJ's. */
 void imagej_parse(const char *text, size_t len, double x_resolution, double y_resolution,
                   struct description *out);
 

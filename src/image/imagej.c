@@ -11,12 +11,12 @@ double describe_unit(const char *name, size_t len)
         const char *name;
         double micrometres;
     } units[] = {
-        {"micron", 1},          {"microns", 1},       {"micrometer", 1}, {"micrometre", 1},
-        {"um", 1},              {"\xC2\xB5m", 1},     {"\xCE\xBCm", 1},  {"\xB5m", 1},
-        {"\\u00B5m", 1},        {"\\u00b5m", 1},      {"nm", 1e-3},      {"nanometer", 1e-3},
-        {"pm", 1e-6},           {"\xC3\x85", 1e-4},   {"mm", 1e3},       {"millimeter", 1e3},
-        {"cm", 1e4},            {"centimeter", 1e4},  {"m", 1e6},        {"meter", 1e6},
-        {"inch", 25400},        {"in", 25400},
+        {"micron", 1},   {"microns", 1},      {"micrometer", 1}, {"micrometre", 1},
+        {"um", 1},       {"\xC2\xB5m", 1},    {"\xCE\xBCm", 1},  {"\xB5m", 1},
+        {"\\u00B5m", 1}, {"\\u00b5m", 1},     {"nm", 1e-3},      {"nanometer", 1e-3},
+        {"pm", 1e-6},    {"\xC3\x85", 1e-4},  {"mm", 1e3},       {"millimeter", 1e3},
+        {"cm", 1e4},     {"centimeter", 1e4}, {"m", 1e6},        {"meter", 1e6},
+        {"inch", 25400}, {"in", 25400},
     };
     for (size_t i = 0; i < sizeof(units) / sizeof(units[0]); i++)
         if (strlen(units[i].name) == len && memcmp(units[i].name, name, len) == 0)

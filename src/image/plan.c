@@ -98,7 +98,8 @@ static int sample_type(struct plan *plan, const struct tiff_ifd *ifd, enum layou
     return r;
 }
 
-/* YCbCr samples are stored in blocks of pixels unless the subsampling is 1:1, which is not the default. */
+/* YCbCr samples are stored in blocks of pixels unless the subsampling is 1:1, which is not the
+ * default. */
 static int is_plain_colour(struct plan *plan, const struct tiff_ifd *ifd, bool *plain)
 {
     uint64_t ratio = 0;
@@ -200,7 +201,8 @@ static int take_contiguous(struct plan *plan, struct grid *grid)
 {
     const struct run *run = &grid->run;
     uint64_t bytes = plan->plane_bytes;
-    if (plan->n_contiguous < 2 || run->row || run->rows != grid->plane.rows || run->off != plan->first)
+    if (plan->n_contiguous < 2 || run->row || run->rows != grid->plane.rows ||
+        run->off != plan->first)
         return 0;
     uint64_t off = run->off, n = (uint64_t)(INT64_MAX - off) / bytes;
     n = plan->n_contiguous < n ? plan->n_contiguous : n;

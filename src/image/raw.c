@@ -46,7 +46,8 @@ static bool parse_size(const char *text, size_t len, struct raw_policy *out)
     return parse_extent(p + 1, end, &out->height) == end;
 }
 
-/* Cuts the last field off text[0 .. *len): returns where it starts, or NULL where there is no colon. */
+/* Cuts the last field off text[0 .. *len): returns where it starts, or NULL where there is no
+ * colon. */
 static const char *last_field(const char *text, size_t *len, size_t *field_len)
 {
     const char *colon = memrchr(text, ':', *len);

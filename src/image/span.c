@@ -208,7 +208,8 @@ static bool ends_plane(const struct spans *spans, const struct series *series, u
            same_shape(a, &equal_rows);
 }
 
-/* Takes the new slabs into the last series where they fit. The last span is still the one before. */
+/* Takes the new slabs into the last series where they fit. The last span is still the one before.
+ */
 static bool series_extend(struct spans *spans, uint64_t off, uint32_t shape, uint64_t n,
                           uint32_t row)
 {
@@ -263,8 +264,8 @@ static bool touches_last(const struct spans *spans, uint64_t off, uint32_t shape
 int span_add(struct spans *spans, uint64_t off, uint32_t shape, uint64_t n, uint32_t row)
 {
     int error = 0;
-    struct span *array = array_room(spans->spans, &spans->cap, spans->n, sizeof(*array),
-                                    spans->memory, &error);
+    struct span *array =
+        array_room(spans->spans, &spans->cap, spans->n, sizeof(*array), spans->memory, &error);
     if (!array)
         return error;
     spans->spans = array;
@@ -278,11 +279,10 @@ int span_add(struct spans *spans, uint64_t off, uint32_t shape, uint64_t n, uint
         array[spans->n - 1].n_slabs += n;
     } else {
         uint32_t i = spans->n++;
-        uint64_t before = i ? array[i - 1].before +
-                                  array[i - 1].n_slabs * slab_bytes(shape_of(spans, i - 1))
-                            : 0;
-        array[i] = (struct span){.off = off, .slab = slab, .n_slabs = n, .before = before,
-                                 .shape = shape, .row = row};
+        uint64_t before =
+            i ? array[i - 1].before + array[i - 1].n_slabs * slab_bytes(shape_of(spans, i - 1)) : 0;
+        array[i] = (struct span){
+            .off = off, .slab = slab, .n_slabs = n, .before = before, .shape = shape, .row = row};
         tree_insert(spans, i);
     }
     uint64_t end = off + n * slab_bytes(&spans->shapes[shape]);

@@ -6,7 +6,7 @@
 
 #include "image/window.h"
 
-#define TIFF_HEADER_BYTES 8u
+#define TIFF_HEADER_BYTES     8u
 #define TIFF_BIG_HEADER_BYTES 16u
 
 struct tiff_header {

@@ -5,7 +5,8 @@
  *        `--visit(): bytes absent--> waits there; walk_on() tries again
  *
  * All that directories bring (slabs, shapes, watched ranges, SubIFD offsets) is kept on stacks, and
- * each directory knows how high these stood before it: forgetting the last ones is cutting the stacks. */
+ * each directory knows how high these stood before it: forgetting the last ones is cutting the
+ * stacks. */
 #include "image/walk.h"
 
 #include <assert.h>
@@ -13,8 +14,8 @@
 
 #include "image/plan.h"
 
-#define MAX_DEPTH 8u    /* of SubIFDs in SubIFDs */
-#define MAX_SUBS  1024u /* of one directory; pyramids have about ten */
+#define MAX_DEPTH           8u    /* of SubIFDs in SubIFDs */
+#define MAX_SUBS            1024u /* of one directory; pyramids have about ten */
 #define MAX_SAMPLES_WATCHED 65535u
 
 /* Entries of a directory that cost nothing of the allowance; honest ones have about twenty. */
@@ -183,17 +184,16 @@ uint32_t walk_hit(const struct walk *walk, uint64_t off, uint64_t len)
     return watch_hit(&walk->watch, off, len);
 }
 
-static bool touches(const struct tiff_field *field, uint64_t size, uint64_t off, uint64_t len)
+static bool touches(const struct tiff_field *field, uint64_t bytes, uint64_t off, uint64_t len)
 {
     uint64_t end = len > UINT64_MAX - off ? UINT64_MAX : off + len;
-    return field->count && field->off < end &&
-           (off <= field->off || off - field->off < field->count * size);
+    return field->count && field->off < end && (off <= field->off || off - field->off < bytes);
 }
 
 bool walk_note_text(struct walk *walk, uint64_t off, uint64_t len)
 {
-    if (touches(&walk->text, 1, off, len) || touches(&walk->x_resolution, 8, off, len) ||
-        touches(&walk->y_resolution, 8, off, len))
+    if (touches(&walk->text, walk->text.count, off, len) ||
+        touches(&walk->x_resolution, 8, off, len) || touches(&walk->y_resolution, 8, off, len))
         walk->text_stale = true;
     return walk->text_stale;
 }
@@ -235,7 +235,8 @@ static int read_resolution(struct walk *walk, struct source *source, const struc
 
 static int read_imagej(struct walk *walk, struct source *source, char *buf, struct description *out)
 {
-    uint32_t len = walk->text.count < IMAGEJ_MAX_TEXT ? (uint32_t)walk->text.count : IMAGEJ_MAX_TEXT;
+    uint32_t len =
+        walk->text.count < IMAGEJ_MAX_TEXT ? (uint32_t)walk->text.count : IMAGEJ_MAX_TEXT;
     double x, y;
     int r = read_resolution(walk, source, &walk->x_resolution, &x);
     if (r == 0)
@@ -352,11 +353,18 @@ static int watch_values(struct walk *walk, const struct tiff_field *field, uint6
     return size ? watch_bytes(walk, field->off, n * size) : 0;
 }
 
+/* A complete file ends before something: what there is counts. */
+static void skip(struct walk *walk)
+{
+    if (walk->first_skipped == WALK_NONE)
+        walk->first_skipped = walk->n;
+}
+
 static int push_sub(struct walk *walk, uint64_t off)
 {
     int error = 0;
-    uint64_t *subs = array_room(walk->subs, &walk->cap_subs, walk->n_subs, sizeof(*subs),
-                                &walk->memory, &error);
+    uint64_t *subs =
+        array_room(walk->subs, &walk->cap_subs, walk->n_subs, sizeof(*subs), &walk->memory, &error);
     if (!subs)
         return error;
     walk->subs = subs;
@@ -374,10 +382,12 @@ static int read_subs(struct walk *walk, struct window *window, const struct tiff
     for (uint64_t i = 0; r == 0 && i < n; i++) {
         uint64_t off;
         r = tiff_value(&walk->header, window, &tiff->subifds, i, &off);
-        if (r == WINDOW_NEVER)
-            return 0;
         if (r == 0 && off) /* zeros are filled in later */
             r = push_sub(walk, off);
+    }
+    if (r == WINDOW_NEVER) {
+        skip(walk);
+        r = 0;
     }
     ifd->n_subs = r == 0 ? walk->n_subs - ifd->n_subs_before : 0;
     return r;
@@ -423,13 +433,6 @@ static int read_image(struct walk *walk, struct window *window, const struct tif
     ifd->odd = plan.odd;
     *restart = contradicts(walk, &plan);
     return watch_values(walk, &tiff->offsets, plan.n_offsets);
-}
-
-/* A complete file ends before something: what there is counts. */
-static void skip(struct walk *walk)
-{
-    if (walk->first_skipped == WALK_NONE)
-        walk->first_skipped = walk->n;
 }
 
 static int read_ifd(struct walk *walk, struct source *source, struct window *window,
@@ -502,8 +505,6 @@ static int visit(struct walk *walk, struct source *source, struct window *window
     if (r == 0)
         r = record(walk, &ifd);
     if (r == WINDOW_ABSENT) {
-        uint32_t n_watched = walk->watch.n;
-        (void)n_watched;
         span_cut(&walk->spans, ifd.n_slabs_before, ifd.n_shapes_before);
         walk->n_subs = ifd.n_subs_before;
         walk->waste = ifd.waste_before;
@@ -515,29 +516,42 @@ static int visit(struct walk *walk, struct source *source, struct window *window
     return r;
 }
 
-int walk_on(struct walk *walk, struct source *source)
+/* Follows the directories from where the walk stands. */
+static int visit_all(struct walk *walk, struct source *source)
 {
     struct window window;
     struct place place;
-    bool changed;
     window_init(&window, source);
-    if (!source->final && walk->first_skipped != WALK_NONE)
-        walk_cut(walk, walk->first_skipped);
-    int text = walk->n ? refresh_text(walk, source, &changed) : 0;
-    if (text < 0)
-        return text;
-    if (walk->n && changed)
-        walk_cut(walk, 0);
     while (!walk->full && next_place(walk, &place)) {
-        if (walk->n >= LAYOUT_MAX_IFDS) {
-            walk->full = true;
-            break;
-        }
-        int r = visit(walk, source, &window, &place);
+        int r = walk->n < LAYOUT_MAX_IFDS ? visit(walk, source, &window, &place) : -E2BIG;
         if (r == -E2BIG)
             walk->full = true;
         else if (r)
             return r;
     }
     return 0;
+}
+
+int walk_on(struct walk *walk, struct source *source)
+{
+    if (!source->final && walk->first_skipped != WALK_NONE)
+        walk_cut(walk, walk->first_skipped);
+    for (;;) {
+        bool changed;
+        int text = refresh_text(walk, source, &changed);
+        if (text < 0)
+            return text;
+        if (changed)
+            walk_cut(walk, 0);
+        struct layout_piece want = source->want;
+        int r = visit_all(walk, source);
+        if (r)
+            return r;
+        if (!walk->text_stale)
+            return 0;
+        if (text == WINDOW_ABSENT) {
+            source->want = want;
+            return text;
+        }
+    }
 }

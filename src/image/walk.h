@@ -1,5 +1,5 @@
-/* The walk along a TIFF's directories, which can stop for want of bytes and go on later, and go back
- * to any directory whose bytes were written again. */
+/* The walk along a TIFF's directories, which can stop for want of bytes and go on later, and go
+ * back to any directory whose bytes were written again. */
 #ifndef SQYFS_IMAGE_WALK_H
 #define SQYFS_IMAGE_WALK_H
 
@@ -18,8 +18,8 @@ struct walk {
     struct spans spans;
     struct watch watch;
 
-    struct walk_ifd *ifds; /* in the order in which they were visited: each before its SubIFDs, and these
-                              before what its link leads to */
+    struct walk_ifd *ifds; /* in the order in which they were visited: each before its SubIFDs, and
+                              these before what its link leads to */
     uint32_t n, cap;
     uint32_t *heads; /* by hash of the offset: who has been visited */
     uint32_t n_heads;

@@ -4,7 +4,8 @@
 
 #define PAGE 4096u
 
-/* More ranges in one page than this are taken together: a note must stay cheap whatever the file. */
+/* More ranges in one page than this are taken together: a note must stay cheap whatever the file.
+ */
 #define MAX_PAGE_RANGES 64u
 
 struct watch_range {
@@ -85,8 +86,8 @@ static bool is_watched(struct watch *watch, uint64_t off, uint32_t len)
 static int add_in_page(struct watch *watch, uint64_t off, uint32_t len, uint32_t ifd)
 {
     int error = 0;
-    struct watch_range *ranges = array_room(watch->ranges, &watch->cap, watch->n, sizeof(*ranges),
-                                            watch->memory, &error);
+    struct watch_range *ranges =
+        array_room(watch->ranges, &watch->cap, watch->n, sizeof(*ranges), watch->memory, &error);
     if (!ranges)
         return error;
     watch->ranges = ranges;

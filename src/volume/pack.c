@@ -520,12 +520,25 @@ static int open_scratch(int fd)
     return scratch >= 0 ? scratch : -errno;
 }
 
+/* Sqeazy's own tool names every stack of 8 or 16 bits unsigned, and is sure to read only that. */
+static enum sqy_type header_type(enum layout_type type)
+{
+    switch (type) {
+    case LAYOUT_INT8:
+        return SQY_UINT8;
+    case LAYOUT_INT16:
+        return SQY_UINT16;
+    default:
+        return (enum sqy_type)type;
+    }
+}
+
 static void header_of(const struct pack *pack, struct blob_header *header)
 {
     const struct layout_info *info = &pack->plan.info;
     memset(header, 0, sizeof(*header));
     header->pipename = sqy_pipeline_text(pack->options->pipeline);
-    header->type = info->one_volume ? (enum sqy_type)info->type : SQY_BYTES;
+    header->type = info->one_volume ? header_type(info->type) : SQY_BYTES;
     header->rank = 3;
     header->shape[0] = info->depth;
     header->shape[1] = info->height;

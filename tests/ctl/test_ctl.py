@@ -205,6 +205,33 @@ class RoundTrip(Place):
         self.assertEqual(subprocess.run(["cmp", plain, out]).returncode, 0)
         self.assertLess(os.stat(out).st_blocks * 512, 40 << 20)
 
+    def test_sqeazys_form(self):
+        """Without our key in the header the payload has to be what sqeazy itself would read."""
+        header = """{"pipename": "%s", "raw": {"type": "uint%d", "rank": "3",
+            "shape": {"dim": "%d", "dim": "%d", "dim": "%d"}}, "encoded": {"bytes": "%d"}}
+|01307#!"""
+        for width, height, depth, size in [(64, 48, 9, 2), (37, 29, 5, 2), (37, 29, 5, 1),
+                                           (700, 500, 7, 2)]:
+            voxels = stacks.voxels(width, height, depth, size)
+            for pipeline in PIPELINES:
+                with self.subTest(pipeline=pipeline, width=width, size=size):
+                    plain, blob, out = self.path("x.tif"), self.path("x.sqy"), self.path("out.tif")
+                    write(plain, stacks.tiff(width, height, depth, voxels, size=size, order=">"))
+                    self.good("encode", "-p", pipeline, "--chunk", "64K", plain, blob)
+                    wanted = pipeline in ["lz4", "bitswap1->lz4", "bitshuffle->lz4"]
+                    info = json.loads(self.good("info", "--json", blob))
+                    self.assertEqual(info["upstream"], wanted)
+                    if not wanted:
+                        continue
+                    content = read(blob)
+                    payload = content[content.index(b"|01307#!") + 8:]
+                    write(blob, (header % (pipeline, 8 * size, depth, height, width,
+                                           len(payload))).encode() + payload)
+                    self.good("decode", blob, out)
+                    got = stacks.read_tiff(read(out))
+                    self.assertEqual(got[:3], (width, height, 8 * size))
+                    self.assertTrue(b"".join(got[4]) == voxels)
+
     def test_odd_names(self):
         data = stacks.tiff(20, 10, 2, stacks.voxels(20, 10, 2))
         for name in ODD_NAMES:
@@ -356,6 +383,22 @@ class Outputs(Place):
             self.assertIn(b"space", done.stderr)
             self.assertEqual(os.listdir(disk), ["old"])
             self.assertEqual(read(disk + "/old"), b"old")
+
+    def test_progress_on_a_terminal(self):
+        plain = self.path("big")
+        write(plain, os.urandom(3 << 20))
+        blob, out = plain + ".sqy", self.path("out")
+        for label, args in [(b"encoding", ["encode", plain, blob]), (b"verifying", ["verify", blob]),
+                            (b"decoding", ["decode", blob, out]), (b"compacting", ["compact", blob])]:
+            master, slave = os.openpty()
+            done = subprocess.run([SQYCTL, *args], stdout=subprocess.DEVNULL, stderr=slave, timeout=60)
+            os.close(slave)
+            shown = os.read(master, 1 << 16)
+            os.close(master)
+            self.assertEqual(done.returncode, 0)
+            self.assertIn(label, shown)
+            self.assertIn(b"%", shown)
+            self.assertTrue(shown.endswith(b"\r\x1b[K"), shown)
 
     def test_interrupted(self):
         plain = self.path("big")
@@ -515,6 +558,14 @@ class Damage(Place):
         self.assertIn(os.fsencode(deep) + b"/with space.tif.sqy: damaged", done.stdout)
         self.assertIn(b"%d files" % (len(ODD_NAMES) + 1), done.stdout)
         self.assertIn(b"1 damaged", done.stdout)
+
+    def test_directories_too_deep_are_told(self):
+        deep = self.path("deep")
+        self.addCleanup(subprocess.run, ["rm", "-rf", deep])
+        os.makedirs(os.path.join(deep, *["d"] * 520))
+        done = run("verify", deep)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn(b"1 directories", done.stderr)
 
     def test_several_arguments(self):
         plain, blob, data = self.make()

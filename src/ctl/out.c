@@ -9,6 +9,8 @@
 #include <sys/random.h>
 #include <unistd.h>
 
+#include "store/names.h"
+
 #define OUT_TRIES 100 /* names tried before giving up: one is enough but for a miracle */
 
 static int open_stream(int fd, struct out *out)
@@ -38,12 +40,15 @@ static int open_parent(const char *path, struct out *out)
     return r;
 }
 
-static int make_temp_name(char temp[32])
+/* In a mount a name that ends in .sqy is stored in another way than others, and a file cannot be
+ * renamed from the one kind to the other. */
+static int make_temp_name(const char *name, char temp[32])
 {
     uint64_t random;
     if (getrandom(&random, sizeof(random), 0) != (ssize_t)sizeof(random))
         return -EIO;
-    snprintf(temp, 32, ".sqyctl-%016llx", (unsigned long long)random);
+    snprintf(temp, 32, ".sqyctl-%016llx%s", (unsigned long long)random,
+             names_has_suffix(name) ? NAMES_SUFFIX : "");
     return 0;
 }
 
@@ -64,7 +69,7 @@ static int open_named(mode_t mode, struct out *out)
 {
     block_signals(out);
     for (unsigned i = 0; i < OUT_TRIES; i++) {
-        int r = make_temp_name(out->temp);
+        int r = make_temp_name(out->name, out->temp);
         if (r < 0)
             return r;
         out->fd = openat(out->dir_fd, out->temp, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, mode);
@@ -127,7 +132,7 @@ static int give_name(struct out *out)
     char link[64];
     snprintf(link, sizeof(link), "/proc/self/fd/%d", out->fd);
     for (unsigned i = 0; i < OUT_TRIES; i++) {
-        int r = make_temp_name(out->temp);
+        int r = make_temp_name(out->name, out->temp);
         if (r < 0)
             return r;
         if (linkat(AT_FDCWD, link, out->dir_fd, out->temp, AT_SYMLINK_FOLLOW) == 0)

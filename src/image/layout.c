@@ -54,7 +54,8 @@ bool layout_note(struct layout *layout, uint64_t off, uint64_t len)
     uint32_t hit = walk_hit(&layout->walk, off, len);
     if (hit < layout->dirty)
         layout->dirty = hit;
-    return text || layout->header_stale || layout->dirty != WALK_NONE;
+    return text || layout->header_stale || layout->dirty != WALK_NONE ||
+           walk_has_skipped(&layout->walk);
 }
 
 /* ---- raw ---- */

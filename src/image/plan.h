@@ -8,7 +8,7 @@
 /* Directory entries and strips that bring nothing (overlapping, absent) in one file, beyond what
  * any honest file has: directories may share arrays of millions of strips, so the time would not be
  * bounded by the file's length. */
-#define PLAN_MAX_WASTE (1u << 24)
+#define PLAN_MAX_WASTE (1u << 22)
 
 struct plan {
     struct spans *spans;

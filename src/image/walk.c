@@ -145,7 +145,7 @@ void walk_restart(struct walk *walk, const struct tiff_header *header)
     walk->header = *header;
     walk->text = walk->x_resolution = walk->y_resolution = (struct tiff_field){0};
     walk->description = (struct description){.n_contiguous = 1};
-    walk->text_stale = false;
+    walk->text_stale = walk->text_skipped = false;
 }
 
 static int record(struct walk *walk, const struct walk_ifd *ifd)
@@ -196,6 +196,32 @@ bool walk_note_text(struct walk *walk, uint64_t off, uint64_t len)
         touches(&walk->x_resolution, 8, off, len) || touches(&walk->y_resolution, 8, off, len))
         walk->text_stale = true;
     return walk->text_stale;
+}
+
+bool walk_has_skipped(const struct walk *walk)
+{
+    return walk->first_skipped != WALK_NONE || walk->text_skipped;
+}
+
+/* A complete file ends before something: what there is counts. */
+static void skip(struct walk *walk, const struct source *source)
+{
+    if (walk->first_skipped == WALK_NONE)
+        walk->first_skipped = walk->n;
+    walk->skipped_size = source->size;
+}
+
+/* What was skipped is looked for again in a file that goes on, or is of another length now. */
+static void return_to_skipped(struct walk *walk, const struct source *source)
+{
+    if (!walk_has_skipped(walk) || (source->final && source->size == walk->skipped_size))
+        return;
+    walk->text_stale |= walk->text_skipped;
+    walk->text_skipped = false;
+    uint32_t first = walk->first_skipped;
+    walk->first_skipped = WALK_NONE;
+    if (first != WALK_NONE)
+        walk_cut(walk, first);
 }
 
 /* ---- text ---- */
@@ -296,8 +322,11 @@ static int refresh_text(struct walk *walk, struct source *source, bool *changed)
         return -ENOMEM;
     int r = walk->text.off > INT64_MAX ? 0 : read_text(walk, source, buf, &description);
     free(buf);
-    if (r == WINDOW_NEVER)
+    if (r == WINDOW_NEVER) {
+        walk->text_skipped = true;
+        walk->skipped_size = source->size;
         r = 0;
+    }
     if (r)
         description = (struct description){.n_contiguous = 1};
     walk->text_stale = r != 0;
@@ -353,13 +382,6 @@ static int watch_values(struct walk *walk, const struct tiff_field *field, uint6
     return size ? watch_bytes(walk, field->off, n * size) : 0;
 }
 
-/* A complete file ends before something: what there is counts. */
-static void skip(struct walk *walk)
-{
-    if (walk->first_skipped == WALK_NONE)
-        walk->first_skipped = walk->n;
-}
-
 static int push_sub(struct walk *walk, uint64_t off)
 {
     int error = 0;
@@ -375,6 +397,7 @@ static int push_sub(struct walk *walk, uint64_t off)
 static int read_subs(struct walk *walk, struct window *window, const struct tiff_ifd *tiff,
                      struct walk_ifd *ifd)
 {
+    const struct source *source = window->source;
     if (ifd->depth >= MAX_DEPTH)
         return 0;
     uint64_t n = tiff->subifds.count < MAX_SUBS ? tiff->subifds.count : MAX_SUBS;
@@ -386,7 +409,7 @@ static int read_subs(struct walk *walk, struct window *window, const struct tiff
             r = push_sub(walk, off);
     }
     if (r == WINDOW_NEVER) {
-        skip(walk);
+        skip(walk, source);
         r = 0;
     }
     ifd->n_subs = r == 0 ? walk->n_subs - ifd->n_subs_before : 0;
@@ -457,7 +480,7 @@ static int read_ifd(struct walk *walk, struct source *source, struct window *win
     uint64_t n_slabs = span_count(&walk->spans);
     r = read_image(walk, window, &tiff, ifd, restart);
     if (r == WINDOW_NEVER) { /* its arrays are cut off: the links may be whole */
-        skip(walk);
+        skip(walk, source);
         span_cut(&walk->spans, n_slabs, walk->spans.n_shapes);
         ifd->shape = SPAN_NONE;
         ifd->n_planes = 0;
@@ -492,8 +515,10 @@ static int visit(struct walk *walk, struct source *source, struct window *window
     if (!is_visited(walk, place->off))
         r = read_ifd(walk, source, window, &ifd, &restart);
     if (r == WINDOW_NEVER)
-        skip(walk);
+        skip(walk, source);
     if (r == WINDOW_NEVER || r == -EINVAL) {
+        if (walk->n == 0)
+            set_text(walk, &(struct tiff_ifd){0});
         ifd.next = 0;
         r = 0;
     }
@@ -534,8 +559,7 @@ static int visit_all(struct walk *walk, struct source *source)
 
 int walk_on(struct walk *walk, struct source *source)
 {
-    if (!source->final && walk->first_skipped != WALK_NONE)
-        walk_cut(walk, walk->first_skipped);
+    return_to_skipped(walk, source);
     for (;;) {
         bool changed;
         int text = refresh_text(walk, source, &changed);

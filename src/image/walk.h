@@ -29,10 +29,13 @@ struct walk {
     uint64_t n_planes; /* of all directories */
     uint32_t n_odd;    /* directories that are not simply whole planes */
     uint32_t waste;
-    uint32_t first_skipped; /* lowest directory that a complete file turned out to end before */
-    uint32_t n_watched;     /* ranges that visited directories have; later ones are of the next */
-    bool full;              /* a limit was met: nothing more is followed */
-    uint64_t clip, end;     /* voxels are cut there; where they would end */
+    uint32_t
+        first_skipped; /* lowest directory that misses something past the end of a complete file */
+    bool text_skipped; /* so does the text */
+    uint64_t skipped_size; /* how long the file was */
+    uint32_t n_watched;    /* ranges that visited directories have; later ones are of the next */
+    bool full;             /* a limit was met: nothing more is followed */
+    uint64_t clip, end;    /* voxels are cut there; where they would end */
 
     /* the first directory's text */
     struct tiff_field text, x_resolution, y_resolution;
@@ -54,6 +57,8 @@ void walk_restart(struct walk *walk, const struct tiff_header *header);
 uint32_t walk_hit(const struct walk *walk, uint64_t off, uint64_t len);
 /* Marks the text stale where it was written; true where it is. */
 bool walk_note_text(struct walk *walk, uint64_t off, uint64_t len);
+/* Whether something was passed over because the file was complete, and shorter. */
+bool walk_has_skipped(const struct walk *walk);
 
 /* Goes on as far as the bytes allow. 0, WINDOW_ABSENT, or a negative errno. */
 int walk_on(struct walk *walk, struct source *source);

@@ -24,7 +24,7 @@ struct search {
     const uint8_t *id;
     uint64_t budget;
     uint64_t below; /* checkpoints from here on are known to rest on damage */
-    bool passed_over, newer;
+    bool passed_over;
 };
 
 /* A checkpoint in memory. */
@@ -92,16 +92,14 @@ static int read_frame(struct search *s, const struct checkpoint_trailer *trailer
     return 0;
 }
 
-static int parse_loaded(struct search *s, const struct checkpoint_trailer *trailer, uint8_t *frame,
+static int parse_loaded(const struct checkpoint_trailer *trailer, uint8_t *frame,
                         struct loaded *out)
 {
     *out = (struct loaded){.frame = frame, .len = trailer->len, .sum = trailer->sum};
     int r = checkpoint_parse(frame, trailer, &out->checkpoint);
-    if (r == -ENOTSUP)
-        s->newer = true;
     if (r < 0)
         loaded_clear(out);
-    return r == -ENOTSUP ? -EBADMSG : r;
+    return r;
 }
 
 /* Loads the checkpoint whose frame starts at `off`. */
@@ -126,7 +124,7 @@ static int load_at(struct search *s, uint64_t off, struct loaded *out)
         !is_ours(s, &trailer, at))
         return -EBADMSG;
     r = read_frame(s, &trailer, &frame);
-    return r < 0 ? r : parse_loaded(s, &trailer, frame, out);
+    return r < 0 ? r : parse_loaded(&trailer, frame, out);
 }
 
 /* ---- a chain ---- */
@@ -317,7 +315,7 @@ static int try_trailer(struct search *s, const uint8_t *data, uint64_t at, struc
         r = take_at(s, mark.pending, out);
         return is_damage(r) ? take_at(s, mark.last, out) : r;
     }
-    r = parse_loaded(s, &trailer, frame, &candidate);
+    r = parse_loaded(&trailer, frame, &candidate);
     return r < 0 ? r : take_or_earlier(s, &candidate, out);
 }
 
@@ -401,5 +399,5 @@ int locate_last(const struct locate_file *file, const uint8_t *id, struct locate
     free(buf);
     if (r >= 0)
         out->passed_over = s.passed_over;
-    return r == -ENODATA && s.newer ? -ENOTSUP : r;
+    return r;
 }

@@ -316,11 +316,6 @@ int table_find(struct table *table, uint64_t off, struct blob_extent *out)
     return 0;
 }
 
-bool table_has(const struct table *table, uint64_t off)
-{
-    return table->pages[page_index(table, off)]->records != NULL;
-}
-
 bool table_missing(const struct table *table, uint64_t off, uint64_t end, struct page_ref *ref,
                    uint64_t *high)
 {

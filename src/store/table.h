@@ -41,8 +41,6 @@ bool table_missing(const struct table *table, uint64_t off, uint64_t end, struct
                    uint64_t *high);
 /* The first page that has to be written again but is not here (after table_distrust()). */
 bool table_missing_dirty(const struct table *table, struct page_ref *ref, uint64_t *high);
-/* Whether the page that holds `off` is here. */
-bool table_has(const struct table *table, uint64_t off);
 
 struct records;
 /* Room for one page's records, to be filled and attached. */

@@ -126,8 +126,6 @@ static int set_mtime(struct stack *stack, const struct timespec *mtime)
         return r;
     stack->mtime = mtime->tv_nsec == UTIME_NOW ? now_real() : *mtime;
     stack_mark_dirty(stack);
-    if (stack->writers == 0)
-        flush_tend_async(stack);
     return 0;
 }
 

@@ -120,14 +120,28 @@ static bool is_moving(const struct stack *stack)
     return stack->flushing || stack->syncing || stack->transition || stack->n_jobs > 0;
 }
 
-/* Waits until nothing moves, loads pipeline and blob, and sees whether it may be rewritten. Lock held,
- * dropped meanwhile: what was loaded before a wait may be unloaded after it. */
+/* What a rewrite needs open; lock held. */
+static int load(struct stack *stack)
+{
+    if (stack->kind == STACK_BLOB)
+        return stack_load_layout(stack);
+    char path[PATH_MAX];
+    const char *name;
+    int named = stack_name(stack, path, sizeof(path), &name);
+    if (named < 0)
+        return named;
+    int r = stack_open_data(stack, false);
+    return r < 0 ? r : stack_choose_pipeline(stack, named > 0 ? path : "");
+}
+
+/* Waits until nothing moves, loads pipeline and bytes, and sees whether it may be rewritten. Lock
+ * held, dropped meanwhile: what was loaded before a wait may be unloaded after it. */
 static int begin(struct stack *stack)
 {
     do {
         while (is_moving(stack))
             pthread_cond_wait(&stack->changed, &stack->lock);
-        int r = stack_load_layout(stack);
+        int r = load(stack);
         if (r < 0)
             return r;
     } while (is_moving(stack) || stack->pipeline == NULL);
@@ -200,8 +214,6 @@ static int convert(struct stack *stack)
         r = -EBUSY;
     if (r >= 0 && fstat(stack->fd, &st) < 0)
         r = -errno;
-    if (r >= 0)
-        r = stack_open_data(stack, false);
     if (r < 0) {
         pthread_mutex_unlock(&stack->lock);
         return r;
@@ -211,7 +223,6 @@ static int convert(struct stack *stack)
     r = rewrite(stack, (uint64_t)st.st_size, &st.st_mtim);
     pthread_mutex_lock(&stack->lock);
     finish(stack, r);
-    layout_destroy(&stack->layout);
     stack_unload_if_idle(stack);
     pthread_mutex_unlock(&stack->lock);
     return r;

@@ -43,7 +43,8 @@
 #define VOLUME_BUCKETS      4096u /* of the table of stacks */
 #define VOLUME_TENDERS      16u   /* threads that settle and flush; they mostly wait for disk */
 #define VOLUME_DIRTY_AGE_MS 5000  /* an open stack's bytes reach a checkpoint after this long */
-#define VOLUME_TICK_MS      1000
+#define VOLUME_TICK_MS      500
+#define STACK_REST_MS       500 /* from the last close to settling: a writer may come back at once */
 #define STACK_MAX_JOBS      64u /* of one stack at a time: bounds memory in flight */
 #define STACK_HOLD_ROUND    4u  /* flush rounds before writers are made to wait */
 #define STACK_MAX_SIZE      ((uint64_t)1 << 60)
@@ -101,7 +102,7 @@ struct stack {
     struct timespec mtime;
     bool modified;      /* something is not in a checkpoint yet */
     bool unsynced_name; /* the name has changed since the directory was synced */
-    int64_t dirty_since_ms;
+    int64_t dirty_since_ms, released_ms;
     struct job *jobs;
     unsigned n_jobs;
     uint64_t last_job; /* sequence number given last */

@@ -58,6 +58,34 @@ static int same_path(void *ctx, const struct index_row *row)
     return strcmp(row->path, ctx) == 0 ? 1 : 2;
 }
 
+/* A writer was killed, or a copy cut short: what follows the last checkpoint is of no use. Opening
+ * the blob for writing takes it off. Done through the stack: the tail of one that is being written
+ * is not torn, it just has no checkpoint yet. */
+static void drop_torn_tail(struct volume *volume, const struct scan_file *file)
+{
+    struct stack *stack;
+    int fd = openat(file->dir_fd, file->stored, O_PATH | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0)
+        return;
+    if (stack_get(volume, fd, file->blob, &stack) < 0) {
+        close(fd);
+        return;
+    }
+    pthread_mutex_lock(&stack->lock);
+    struct blob_stats stats = {.torn = false};
+    if (stack->kind == STACK_BLOB && stack->blob == NULL && !stack->modified &&
+        stack_load(stack, false) >= 0 && stack->blob != NULL && !stack->blob->writable)
+        blob_stats(stack->blob->blob, &stats);
+    if (stats.torn && !volume->config.read_only) {
+        log_info("%s: was cut short; it ends at its last checkpoint", file->path);
+        if (stack_load(stack, true) >= 0)
+            stack_mark_dirty(stack); /* so that the visible time is put back */
+    }
+    stack_unload_if_idle(stack);
+    pthread_mutex_unlock(&stack->lock);
+    stack_put(&stack);
+}
+
 static int refill_file(void *ctx, const struct scan_file *file)
 {
     struct volume *volume = ((struct refill *)ctx)->volume;
@@ -76,6 +104,7 @@ static int refill_file(void *ctx, const struct scan_file *file)
         index_put(volume->index, &row.row);
     if (fd >= 0)
         close(fd);
+    drop_torn_tail(volume, file);
     return 0;
 }
 

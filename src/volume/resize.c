@@ -29,8 +29,6 @@ static void modified_now(struct stack *stack)
 {
     stack->mtime = now_real();
     stack_mark_dirty(stack);
-    if (stack->writers == 0)
-        flush_tend_async(stack);
 }
 
 /* Waits until the file may be changed, and loads what changing it needs; lock held. A blob about to
@@ -165,7 +163,11 @@ int64_t stack_seek(struct stack *stack, uint64_t off, int whence)
     pthread_mutex_lock(&stack->lock);
     stack_wait_transition(stack);
     int64_t r;
-    if (stack->kind == STACK_PLAIN) {
+    if (stack->kind != STACK_PLAIN && stack->writers > 0) {
+        /* A writer may hold changed pages of a mapping that we have not seen yet: all may be data.
+         */
+        r = off >= stack->size ? -ENXIO : (int64_t)(whence == SEEK_DATA ? off : stack->size);
+    } else if (stack->kind == STACK_PLAIN) {
         r = stack_open_data(stack, false);
         if (r >= 0) {
             r = lseek(stack->data_fd, (off_t)off, whence);

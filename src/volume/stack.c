@@ -262,8 +262,8 @@ void stack_release(struct stack *stack, bool write)
         stack->readers--;
     if (stack->readers + stack->writers == 0 && stack->modified && is_unlinked(stack))
         discard(stack);
-    bool convert = stack->convert_due && stack->readers + stack->writers == 0;
-    if ((write && stack->writers == 0 && stack->modified) || convert)
+    stack->released_ms = now_ms(); /* the ticker settles it after a rest */
+    if (stack->convert_due && stack->readers + stack->writers == 0)
         flush_tend_async(stack);
     stack_unload_if_idle(stack);
     pthread_mutex_unlock(&stack->lock);

@@ -115,9 +115,10 @@ static unsigned snapshot_dirty(struct volume *volume, struct stack ***out)
 static void tick_stack(struct stack *stack, bool pressed)
 {
     pthread_mutex_lock(&stack->lock);
-    int64_t age = now_ms() - stack->dirty_since_ms;
+    int64_t now = now_ms(), age = now - stack->dirty_since_ms;
+    bool resting = stack->error == 0 && now - stack->released_ms < STACK_REST_MS;
     bool due = stack->modified && !stack->tend_queued && stack->tending == 0 &&
-               (age >= VOLUME_DIRTY_AGE_MS || (stack->writers == 0 && age >= VOLUME_TICK_MS) ||
+               (age >= VOLUME_DIRTY_AGE_MS || (stack->writers == 0 && !resting) ||
                 (pressed && stack->overlay.bytes >= stack->volume->config.chunk));
     if (due)
         flush_tend_async(stack);
@@ -144,7 +145,9 @@ static void *tick_thread(void *arg)
     while (!volume->closing) {
         struct timespec until;
         clock_gettime(CLOCK_MONOTONIC, &until);
-        until.tv_sec += VOLUME_TICK_MS / 1000;
+        until.tv_nsec += VOLUME_TICK_MS * 1000000L;
+        until.tv_sec += until.tv_nsec / 1000000000L;
+        until.tv_nsec %= 1000000000L;
         pthread_cond_timedwait(&volume->tick, &volume->lock, &until);
         if (volume->closing)
             break;

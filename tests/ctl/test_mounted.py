@@ -48,6 +48,7 @@ class Mounted(Place):
         blob = os.path.join(self.store, "stack.tif.sqy")
         self.assertEqual(self.decoded(blob), self.data)
         self.good("verify", self.store)
+        self.assertEqual(list(self.rows()), ["stack.tif"])
         self.failed("drain", self.file)
         self.failed("drain", self.store)
 

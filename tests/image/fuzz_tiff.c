@@ -19,27 +19,53 @@ static void must_hold(const char *wrong)
     abort();
 }
 
-/* Written in two halves, the second first, then once more in the middle. */
+struct writing {
+    const uint8_t *data; /* what the file is to be */
+    uint8_t *now, *present;
+    size_t size;
+    struct file file;
+    struct layout *layout;
+    uint32_t random;
+};
+
+static uint32_t next_random(struct writing *w)
+{
+    w->random = w->random * 1664525u + 1013904223u;
+    return w->random >> 8;
+}
+
+static void write_block(struct writing *w, size_t off, size_t len, uint8_t damage)
+{
+    struct layout_piece want;
+    if (off >= w->size)
+        return;
+    if (len > w->size - off)
+        len = w->size - off;
+    for (size_t i = off; i < off + len; i++)
+        w->now[i] = w->data[i] ^ (next_random(w) % 16 ? 0 : damage);
+    memset(w->present + off, 1, len);
+    if (layout_note(w->layout, off, len))
+        layout_update(w->layout, file_read, &w->file, w->size, next_random(w) % 4 == 0, &want);
+}
+
+/* In blocks from the back, every second first, a part of them wrong; then all of it, right. */
 static struct layout *layout_in_steps(const uint8_t *data, size_t size)
 {
-    struct layout *layout;
+    struct writing w = {.data = data, .size = size, .random = (uint32_t)size};
     struct layout_piece want;
-    size_t half = size / 2;
-    uint8_t *present = calloc(size + 1, 1);
-    if (!present || layout_create(TARGET, NULL, &layout) < 0)
+    w.now = calloc(size + 1, 1);
+    w.present = calloc(size + 1, 1);
+    if (!w.now || !w.present || layout_create(TARGET, NULL, &w.layout) < 0)
         abort();
-    struct file file = {.data = data, .len = size, .present = present};
-    memset(present + half, 1, size - half);
-    layout_note(layout, half, size - half);
-    layout_update(layout, file_read, &file, size, false, &want);
-    memset(present, 1, half);
-    layout_note(layout, 0, half);
-    layout_update(layout, file_read, &file, size, false, &want);
-    must_hold(file_check(layout, INT64_MAX, false, TARGET, MAX_UNITS, NULL));
-    layout_note(layout, size / 3, size / 3);
-    layout_update(layout, file_read, &file, size, true, &want);
-    free(present);
-    return layout;
+    w.file = (struct file){.data = w.now, .len = size, .present = w.present};
+    size_t block = size / 9 + 1;
+    for (unsigned i = 0; i < 20; i++)
+        write_block(&w, (i * 7 + 9) % 10 * block, block, i < 10 ? (uint8_t)next_random(&w) : 0);
+    must_hold(file_check(w.layout, INT64_MAX, false, TARGET, MAX_UNITS, NULL));
+    layout_update(w.layout, file_read, &w.file, size, true, &want);
+    free(w.now);
+    free(w.present);
+    return w.layout;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -27,8 +27,7 @@ for ((round = 1; round <= ${SQYFS_ROUNDS:-10}; round++)); do
     # a moment between the first bytes and well after the last
     ms=$((RANDOM % 1200))
     sleep "$((ms / 1000)).$(printf %03d $((ms % 1000)))"
-    kill_daemon
-    wait "${writers[@]}" 2>/dev/null || true
+    kill_daemon "${writers[@]}"
     attach
     cat "$WORK"/log_? >"$WORK/certain"
     note "round $round, killed after $ms ms, $(grep -c certain "$WORK/certain" || true) fsyncs"
@@ -36,7 +35,10 @@ for ((round = 1; round <= ${SQYFS_ROUNDS:-10}; round++)); do
     drain
     "$PYTHON" "$HERE/partial.py" "$REF" "$MNT" "$WORK/certain" >/dev/null
     unmount
-    find "$STORE" -name '*.sqy' -print0 | xargs -0 -r "$SQYCTL" verify >/dev/null || fail "sqyctl verify"
+    # a blob may end in what no checkpoint covers, or have none yet, but nothing else may be wrong with it
+    "$SQYCTL" verify "$STORE" >"$WORK/verify.log" 2>&1 ||
+        ! grep "$STORE/" "$WORK/verify.log" | grep -v -e 'incomplete:' -e 'its last checkpoint lost' >&2 ||
+        fail "sqyctl verify"
 done
 attach
 for n in 1 2 3 4; do

@@ -154,10 +154,11 @@ remount() {
     attach "${1:-}"
 }
 
-# The daemon dies as in an accident.
+# kill_daemon [PID...]: the daemon dies as in an accident; the writers given are waited for before the dead
+# mount goes, so that none of them goes on in the folder below it.
 kill_daemon() {
     kill -9 "$DAEMON"
-    wait "$DAEMON" 2>/dev/null || true
+    wait "$DAEMON" "$@" 2>/dev/null || true
     DAEMON=
     fusermount3 -uz "$MNT" 2>/dev/null || umount -l "$MNT"
 }

@@ -1,4 +1,5 @@
-"""lockstep.py [--seed N] [--steps N] [--single] [--drain COMMAND] [--compact COMMAND] MOUNT PLAIN
+"""lockstep.py [--seed N] [--steps N] [--single] [--without STEP] [--drain COMMAND] [--compact COMMAND]
+            MOUNT PLAIN
 
 Does the same random things to files in two folders and compares, after every step, what they did: results,
 sizes, the bytes around; and all bytes now and then. It starts from what is there, so it can be run again
@@ -310,16 +311,20 @@ class Lockstep:
             call = self.rng.choice((os.fsync, os.fdatasync))
             self.same([attempt(call, fd) for fd in pair.fds], "fsync")
 
-    def do_rename(self):
+    def two_names(self, what, function):
         a, b = self.rng.choice(self.names), self.rng.choice(self.names)
-        self.said = f"rename {a} {b}"
-        self.both("rename", lambda root: os.rename(self.path(root, a), self.path(root, b)))
+        self.said = f"{what} {a} {b}"
+        got = attempt(function, self.path(self.roots[0], a), self.path(self.roots[0], b))
+        if got == "EXDEV" and ".sqy" in a + b:
+            return  # files with several names, plain ones, do not get a name that is a blob's in the store
+        self.same([got, attempt(function, self.path(self.roots[1], a), self.path(self.roots[1], b))], what)
         self.compare_names()
 
+    def do_rename(self):
+        self.two_names("rename", os.rename)
+
     def do_link(self):
-        a, b = self.rng.choice(self.names), self.rng.choice(self.names)
-        self.said = f"link {a} {b}"
-        self.both("link", lambda root: os.link(self.path(root, a), self.path(root, b)))
+        self.two_names("link", os.link)
 
     def do_unlink(self):
         name = self.rng.choice(self.names)
@@ -406,7 +411,8 @@ class Lockstep:
     def run(self):
         self.step = 0
         self.compare_all()
-        steps = self.SINGLE if self.options.single else self.STEPS
+        steps = {step: weight for step, weight in (self.SINGLE if self.options.single else self.STEPS).items()
+                 if step.__name__[3:] not in self.options.without}
         for self.step in range(1, self.options.steps + 1):
             self.rng.choices(list(steps), list(steps.values()))[0](self)
             if self.options.trace:
@@ -425,7 +431,8 @@ def main():
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
     parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--single", action="store_true")
-    parser.add_argument("--trace", action="store_true")
+    parser.add_argument("--trace", action="store_true", help="print every step")
+    parser.add_argument("--without", action="append", default=[], help="leave steps out, to corner a fault")
     parser.add_argument("--drain")
     parser.add_argument("--compact")
     parser.add_argument("mount")

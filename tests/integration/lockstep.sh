@@ -15,4 +15,7 @@ for ((round = 0; round < ${SQYFS_ROUNDS:-4}; round++)); do
     remount "chunk=64K,spool=16M,cache=4M"
     same_tree "$REF" "$MNT"
 done
+for dir in "$REF" "$MNT"; do
+    lightsheet --size 300x200x5 "$dir/last.tif"
+done
 prove

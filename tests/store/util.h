@@ -43,4 +43,8 @@ int util_checkpoint(struct blob *blob, uint64_t size, uint32_t tag, unsigned fla
 /* The tag of the last one; 0 where there was none. */
 uint32_t util_tag(struct blob *blob);
 
+/* Makes the checksums of all checkpoints (and of the pages that they point to) right again, so that
+ * what was changed in them is looked at and not just found to be changed. */
+void util_resign(uint8_t *data, size_t len);
+
 #endif

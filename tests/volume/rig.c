@@ -36,7 +36,7 @@ void rig_close(struct rig *rig)
 
 void rig_stop(struct rig *rig)
 {
-    char command[128];
+    char command[sizeof(rig->path) + 16];
     if (rig->volume != NULL)
         rig_close(rig);
     snprintf(command, sizeof(command), "rm -rf '%s'", rig->path);

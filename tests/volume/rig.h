@@ -8,7 +8,7 @@
 #include "volume/volume.h"
 
 struct rig {
-    char path[64];
+    char path[96];
     struct volume_config config;
     struct volume *volume;
 };

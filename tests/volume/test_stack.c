@@ -259,6 +259,9 @@ static void holes_are_seen_and_read_as_zeros(void **state)
     assert_int_equal(stack_truncate(stack, 3000000), 0);
     memset(data + 2000000, 'x', 100);
     rig_write(stack, data + 2000000, 100, 2000000);
+    assert_int_equal(stack_seek(stack, 100, SEEK_DATA), 100); /* all may be data to a writer */
+    assert_int_equal(stack_seek(stack, 100, SEEK_HOLE), 3000000);
+    stack_release(stack, true);
     assert_int_equal(stack_seek(stack, 8, SEEK_DATA), 2000000);
     assert_int_equal(stack_seek(stack, 0, SEEK_HOLE), 8);
     assert_int_equal(stack_seek(stack, 2000100, SEEK_DATA), -ENXIO);
@@ -268,6 +271,7 @@ static void holes_are_seen_and_read_as_zeros(void **state)
         stack_fallocate(stack, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 2000050, 10), 0);
     memset(data + 2000050, 0, 10);
     assert_int_equal(stack_seek(stack, 2000000, SEEK_HOLE), 2000050);
+    assert_int_equal(stack_open(stack, true, -1), 0);
     check_everywhere(&rig, stack, "sparse.tif", data, 3000000);
     free(data);
     rig_stop(&rig);

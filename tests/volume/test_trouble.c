@@ -155,8 +155,8 @@ static void a_copy_at_any_moment_has_all_that_was_synced(void **state)
             synced = at;
         }
         struct rig copy = {.config = {.read_only = true}};
-        snprintf(copy.path, sizeof(copy.path), "%s-copy", rig.path);
-        char command[256];
+        snprintf(copy.path, sizeof(copy.path), "%.80s-copy", rig.path);
+        char command[512];
         snprintf(command, sizeof(command),
                  "mkdir '%s' && tar -C '%s' --exclude=./.sqyfs -cf - . | tar -C '%s' -xf -",
                  copy.path, rig.path, copy.path);

@@ -28,28 +28,16 @@ static int open_upstream(struct source *source)
     return r;
 }
 
-/* The header says how much there was when it was written, which is at the end for what is not
- * written to any more. A blob that lost its last checkpoint then would pass for an older, or an
- * empty, stack. */
 static int judge_end(struct source *source)
 {
     struct blob_stats stats;
-    struct sqy_header header;
     blob_stats(source->blob, &stats);
-    uint64_t size = (uint64_t)source->st.st_size, claimed = 0;
-    int r = scan_header_read(&io_system, source->fd, &header);
-    if (r < 0 && r != -EBADMSG)
-        return r;
-    source->header_lost = r < 0;
-    if (r == 0) {
-        claimed = header.header_bytes + header.encoded_bytes;
-        sqy_header_free(&header);
-    }
-    if (size < claimed || (stats.torn && (size == claimed || stats.n_checkpoints == 0)))
+    int cut = scan_is_cut(&io_system, source->fd, source->blob, &source->header_lost);
+    if (cut > 0)
         source->end = SOURCE_CUT;
     else
         source->end = stats.torn ? SOURCE_TORN : SOURCE_WHOLE;
-    return 0;
+    return cut < 0 ? cut : 0;
 }
 
 int source_open_fd(int fd, struct source *out)

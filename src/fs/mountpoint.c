@@ -291,14 +291,13 @@ void mountpoint_settle(const char *path)
         return;
     snprintf(waiting, sizeof(waiting), "/sys/fs/fuse/connections/%u/waiting", entry.minor);
     for (int i = 0; i < SETTLE_TRIES; i++) {
-        unsigned n = 1;
+        unsigned n = 0;
         FILE *file = fopen(waiting, "re");
-        if (file != NULL) {
-            if (fscanf(file, "%u", &n) != 1)
-                n = 0;
-            fclose(file);
-        }
-        if (n == 0)
+        if (file == NULL)
+            return;
+        int fields = fscanf(file, "%u", &n);
+        fclose(file);
+        if (fields != 1 || n == 0)
             return;
         nanosleep(&(struct timespec){.tv_nsec = SETTLE_MS * 1000000l}, NULL);
     }

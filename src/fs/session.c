@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,6 +30,7 @@ struct session {
     struct options *options;
     struct fuse_session *fuse;
     struct fs *fs; /* &fs is the operations' user data */
+    _Atomic(struct prune *) prune;
     struct start start;
     size_t max_fds;
 };
@@ -159,17 +161,50 @@ static int loop(struct session *session)
     return r;
 }
 
+/* The pruning ends while requests are still served: the kernel may make it wait for one. Called by
+ * whoever comes first, a signal or the end of the loop. */
+static void end_pruning(void *ctx)
+{
+    struct session *session = ctx;
+    struct prune *prune = atomic_exchange(&session->prune, NULL);
+    prune_stop(&prune);
+}
+
+/* What still waits for an answer gets an error now. Where the mount point has been left it must not
+ * be unmounted again: something else may be there. */
+static void end_connection(struct session *session, bool left)
+{
+    if (!left) {
+        fuse_session_unmount(session->fuse);
+        return;
+    }
+    int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+    dup3(null, fuse_session_fd(session->fuse), O_CLOEXEC);
+    close(null);
+}
+
 static int serve(struct session *session)
 {
     struct prune *prune = NULL;
     struct unmount *unmount = NULL;
+    pthread_t ready;
+    bool asks = false;
     int r = prune_start(session->fs->inodes, session->fuse, session->max_fds / 4 * 3, &prune);
+    atomic_store(&session->prune, prune);
     if (r == 0)
-        r = unmount_start(session->fuse, session->options->mountpoint, &unmount);
+        r = unmount_start(session->fuse, session->options->mountpoint, end_pruning, session,
+                          &unmount);
     if (r == 0)
+        r = -pthread_create(&ready, NULL, ready_thread, session);
+    if (r == 0) {
+        asks = true;
         r = loop(session);
+    }
+    end_pruning(session);
+    end_connection(session, unmount_has_left(unmount));
     unmount_stop(&unmount);
-    prune_stop(&prune);
+    if (asks)
+        pthread_join(ready, NULL);
     if (r < 0)
         log_error("%s: %s", session->options->mountpoint, strerror(-r));
     return r;
@@ -186,16 +221,9 @@ static int mount_and_serve(struct session *session, struct volume **volume, char
     }
     r = mount_session(session, why, why_len);
     if (r == 0) {
-        pthread_t ready;
-        r = -pthread_create(&ready, NULL, ready_thread, session);
-        bool asks = r == 0;
-        if (asks)
-            r = serve(session);
+        r = serve(session);
         if (r < 0)
             snprintf(why, why_len, "%s", strerror(-r));
-        fuse_session_unmount(session->fuse); /* ends the asking, should it still go on */
-        if (asks)
-            pthread_join(ready, NULL);
     }
     *volume = fs_destroy(&session->fs);
     return r;

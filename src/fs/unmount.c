@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/vfs.h>
@@ -16,6 +17,9 @@
 struct unmount {
     struct fuse_session *session;
     const char *mountpoint;
+    void (*before)(void *ctx);
+    void *ctx;
+    atomic_bool left;
     pthread_t thread;
 };
 
@@ -38,7 +42,7 @@ void unmount_block_signals(void)
 
 /* Somebody still uses the mount. What the kernel holds dirty is fetched, the name goes, and then
  * the session ends under the hands of who is left. */
-static void leave_busy(const struct unmount *unmount)
+static void leave_busy(struct unmount *unmount)
 {
     int fd = open(unmount->mountpoint, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd >= 0)
@@ -47,6 +51,7 @@ static void leave_busy(const struct unmount *unmount)
     int r = mountpoint_leave(unmount->mountpoint, true);
     if (r < 0)
         log_warn("%s: cannot be unmounted: %s", unmount->mountpoint, strerror(-r));
+    atomic_store(&unmount->left, r == 0);
     fuse_session_exit(unmount->session);
     struct statfs st;
     if (fd >= 0)
@@ -55,11 +60,14 @@ static void leave_busy(const struct unmount *unmount)
         close(fd);
 }
 
-static void leave(const struct unmount *unmount)
+static void leave(struct unmount *unmount)
 {
+    unmount->before(unmount->ctx);
     int r = mountpoint_leave(unmount->mountpoint, false);
-    if (r == 0)
+    if (r == 0) {
+        atomic_store(&unmount->left, true);
         return;
+    }
     log_info("%s: still in use, unmounting all the same", unmount->mountpoint);
     leave_busy(unmount);
 }
@@ -82,12 +90,19 @@ static void *unmount_thread(void *arg)
     return NULL;
 }
 
-int unmount_start(struct fuse_session *session, const char *mountpoint, struct unmount **out)
+bool unmount_has_left(struct unmount *unmount)
+{
+    return unmount != NULL && atomic_load(&unmount->left);
+}
+
+int unmount_start(struct fuse_session *session, const char *mountpoint, void (*before)(void *ctx),
+                  void *ctx, struct unmount **out)
 {
     struct unmount *unmount = malloc(sizeof(*unmount));
     if (unmount == NULL)
         return -ENOMEM;
-    *unmount = (struct unmount){.session = session, .mountpoint = mountpoint};
+    *unmount = (struct unmount){
+        .session = session, .mountpoint = mountpoint, .before = before, .ctx = ctx};
     int r = pthread_create(&unmount->thread, NULL, unmount_thread, unmount);
     if (r != 0) {
         free(unmount);

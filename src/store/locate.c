@@ -13,11 +13,12 @@
 #include "base/sum.h"
 #include "store/frame.h"
 
-#define WINDOW_FIRST (64u << 10)
-#define WINDOW       (4u << 20)
-#define BUDGET_MIN   (256ull << 20) /* two chains as long as they may be */
-#define BUDGET_MAX   (1ull << 30)
-#define BUDGET_READ  4096u /* the least a read is counted as */
+#define WINDOW_FIRST  (64u << 10)
+#define WINDOW        (4u << 20)
+#define BUDGET_MIN    (256ull << 20) /* two chains as long as they may be */
+#define BUDGET_MAX    (1ull << 30)
+#define BUDGET_READ   4096u /* the least a read is counted as */
+#define OUT_OF_BUDGET (-EOVERFLOW)
 
 struct search {
     const struct locate_file *file;
@@ -63,7 +64,7 @@ static int read_at(struct search *s, void *buf, size_t len, uint64_t off)
 {
     uint64_t cost = len > BUDGET_READ ? len : BUDGET_READ;
     if (cost > s->budget)
-        return -EBADMSG;
+        return OUT_OF_BUDGET;
     s->budget -= cost;
     int r = io_pread_exact(s->file->io, s->file->fd, buf, len, off);
     return r == -EIO && s->file->skip_bad_sectors ? -EBADMSG : r;
@@ -78,6 +79,8 @@ static bool is_ours(const struct search *s, const struct checkpoint_trailer *tra
 /* Reads the frame that a trailer speaks of and checks its sum. */
 static int read_frame(struct search *s, const struct checkpoint_trailer *trailer, uint8_t **frame)
 {
+    if (trailer->len > s->budget)
+        return OUT_OF_BUDGET;
     uint8_t *data = malloc(trailer->len);
     if (!data)
         return -ENOMEM;
@@ -399,5 +402,5 @@ int locate_last(const struct locate_file *file, const uint8_t *id, struct locate
     free(buf);
     if (r >= 0)
         out->passed_over = s.passed_over;
-    return r;
+    return r == OUT_OF_BUDGET ? -ENODATA : r;
 }

@@ -261,16 +261,33 @@ int flush_stack(struct stack *stack, bool settle)
 
 /* ---- durable ---- */
 
-static char *meta_of(struct stack *stack)
+/* What the checkpoint and the header are to say of the stack as an image; lock held. */
+struct image {
+    bool known; /* a layout was made: else both keep what they say */
+    struct layout_info info;
+};
+
+static char *meta_of(struct stack *stack, struct image *image)
 {
-    if (stack->layout != NULL) {
-        struct layout_info info;
-        layout_info(stack->layout, &info);
-        return pack_meta_write(&info);
+    image->known = stack->layout != NULL;
+    if (image->known) {
+        layout_info(stack->layout, &image->info);
+        return pack_meta_write(&image->info);
     }
     struct blob_state state;
     blob_state(stack->blob->blob, &state);
     return strdup(state.meta);
+}
+
+/* A closed stack's header says how large it is, in voxels and in bytes. */
+static int write_header(struct blob *blob, const struct image *image)
+{
+    struct blob_header header;
+    if (!image->known)
+        return 0;
+    blob_header(blob, &header);
+    pack_header_shape(&image->info, &header);
+    return blob_write_header(blob, &header);
 }
 
 static int sync_plain(struct stack *stack)
@@ -299,7 +316,8 @@ static int sync_blob(struct stack *stack, uint64_t size, bool settle)
     bool clean = stack->overlay.bytes == 0 && stack->n_jobs == 0;
     struct blob_state state = {.size = clean || stack->size < size ? stack->size : size,
                                .mtime = stack->mtime};
-    char *meta = meta_of(stack);
+    struct image image;
+    char *meta = meta_of(stack, &image);
     if (meta == NULL)
         return -ENOMEM;
     state.meta = meta;
@@ -309,7 +327,9 @@ static int sync_blob(struct stack *stack, uint64_t size, bool settle)
     stack->dirty_since_ms = now_ms();
     stack->syncing = true;
     pthread_mutex_unlock(&stack->lock);
-    int r = sync_checkpoint(volume, ref, &state, settle ? BLOB_FULL : 0, sync_name);
+    int r = settle ? write_header(ref->blob, &image) : 0;
+    if (r >= 0)
+        r = sync_checkpoint(volume, ref, &state, settle ? BLOB_FULL : 0, sync_name);
     free(meta);
     if (r >= 0 && settle)
         volume_note_stored(stack, ref);

@@ -76,7 +76,14 @@ static void drop_torn_tail(struct volume *volume, const struct scan_file *file)
     if (stack->kind == STACK_BLOB && stack->blob == NULL && !stack->modified &&
         stack_load(stack, false) >= 0 && stack->blob != NULL && !stack->blob->writable)
         blob_stats(stack->blob->blob, &stats);
-    if (stats.torn && !volume->config.read_only) {
+    bool cut = stats.torn &&
+               scan_is_cut(volume->io, blob_fd(stack->blob->blob), stack->blob->blob, NULL) > 0;
+    if (cut) {
+        log_error(
+            "%s: its end is missing; restore it from a backup, or see what is left with sqyctl "
+            "decode --salvage",
+            file->path);
+    } else if (stats.torn && !volume->config.read_only) {
         log_info("%s: was cut short; it ends at its last checkpoint", file->path);
         if (stack_load(stack, true) >= 0)
             stack_mark_dirty(stack); /* so that the visible time is put back */

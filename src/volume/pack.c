@@ -533,16 +533,20 @@ static enum sqy_type header_type(enum layout_type type)
     }
 }
 
-static void header_of(const struct pack *pack, struct blob_header *header)
+void pack_header_shape(const struct layout_info *info, struct blob_header *header)
 {
-    const struct layout_info *info = &pack->plan.info;
-    memset(header, 0, sizeof(*header));
-    header->pipename = sqy_pipeline_text(pack->options->pipeline);
     header->type = info->one_volume ? header_type(info->type) : SQY_BYTES;
     header->rank = 3;
     header->shape[0] = info->depth;
     header->shape[1] = info->height;
     header->shape[2] = info->width * (info->spp > 0 ? info->spp : 1);
+}
+
+static void header_of(const struct pack *pack, struct blob_header *header)
+{
+    memset(header, 0, sizeof(*header));
+    header->pipename = sqy_pipeline_text(pack->options->pipeline);
+    pack_header_shape(&pack->plan.info, header);
     header->upstream = pack->plan.upstream;
 }
 

@@ -49,6 +49,9 @@ void pack_reader_destroy(struct pack_reader **reader);
 int pack_reader_read(struct pack_reader *reader, void *buf, size_t len, uint64_t off,
                      uint64_t *off_bad);
 
+/* Type and shape as a blob's header has them; all else is left alone. */
+void pack_header_shape(const struct layout_info *info, struct blob_header *header);
+
 /* JSON text for blob_state.meta from a layout; caller frees. And back: fields absent are 0. */
 char *pack_meta_write(const struct layout_info *info);
 int pack_meta_parse(const char *meta, struct layout_info *info);

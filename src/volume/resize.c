@@ -163,10 +163,13 @@ int64_t stack_seek(struct stack *stack, uint64_t off, int whence)
     pthread_mutex_lock(&stack->lock);
     stack_wait_transition(stack);
     int64_t r;
-    if (stack->kind != STACK_PLAIN && stack->writers > 0) {
-        /* A writer may hold changed pages of a mapping that we have not seen yet: all may be data.
-         */
-        r = off >= stack->size ? -ENXIO : (int64_t)(whence == SEEK_DATA ? off : stack->size);
+    uint64_t size = stack->size;
+    struct stat st;
+    if (stack->kind == STACK_PLAIN && fstat(stack->fd, &st) == 0)
+        size = (uint64_t)st.st_size;
+    if (stack->writers > 0) {
+        /* A writer may hold changed pages of a mapping that we have not seen: all may be data. */
+        r = off >= size ? -ENXIO : (int64_t)(whence == SEEK_DATA ? off : size);
     } else if (stack->kind == STACK_PLAIN) {
         r = stack_open_data(stack, false);
         if (r >= 0) {

@@ -101,6 +101,28 @@ int scan_header_read(const struct io *io, int fd, struct sqy_header *out)
     }
 }
 
+int scan_is_cut(const struct io *io, int fd, struct blob *blob, bool *header_lost)
+{
+    struct blob_stats stats;
+    struct sqy_header header;
+    struct stat st;
+    uint64_t claimed = 0;
+    if (fstat(fd, &st) < 0)
+        return -errno;
+    blob_stats(blob, &stats);
+    int r = scan_header_read(io, fd, &header);
+    if (r < 0 && r != -EBADMSG)
+        return r;
+    if (header_lost != NULL)
+        *header_lost = r < 0;
+    if (r == 0) {
+        claimed = header.header_bytes + header.encoded_bytes;
+        sqy_header_free(&header);
+    }
+    uint64_t size = (uint64_t)st.st_size;
+    return size < claimed || (stats.torn && (size == claimed || stats.n_checkpoints == 0));
+}
+
 int scan_header_box(const struct sqy_header *header, uint64_t shape[3], uint64_t *bytes)
 {
     uint64_t total = sqy_type_size(header->type);

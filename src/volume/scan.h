@@ -40,6 +40,11 @@ int scan_row_file(const struct io *io, int fd, const struct stat *backing, const
 /* The header of any sqeazy blob. 0 (the caller frees it), -EBADMSG where it is none, or another
  * negative errno. */
 int scan_header_read(const struct io *io, int fd, struct sqy_header *out);
+
+/* Whether the end of a blob is missing that was written to its end: its header, rewritten when a
+ * stack is closed, says how much there was. Such a file passes for an older, or an empty, stack.
+ * `header_lost` (or NULL): the header cannot be read. 1, 0 or a negative errno. */
+int scan_is_cut(const struct io *io, int fd, struct blob *blob, bool *header_lost);
 /* Planes, rows and width that a header tells of (axes above three fold into the planes), and the
  * bytes of the volume. 0, or -EBADMSG where the shape is empty or beyond 63 bits. */
 int scan_header_box(const struct sqy_header *header, uint64_t shape[3], uint64_t *bytes);

@@ -21,6 +21,7 @@ struct writer {
     struct layout *layout;
     uint64_t random;
     uint64_t size;
+    bool stopped; /* the last update was final */
 };
 
 static uint64_t random_below(struct writer *w, uint64_t n)
@@ -45,6 +46,7 @@ static void update(struct writer *w, bool final)
 {
     struct layout_piece want = {UINT64_MAX, 0};
     int r = layout_update(w->layout, file_read, &w->file, w->size, final, &want);
+    w->stopped = final;
     assert_in_range(r, 0, 1);
     if (final)
         assert_int_equal(r, 0);
@@ -69,11 +71,25 @@ static void write_bytes(struct writer *w, uint64_t off, uint64_t end, bool wrong
         fail_msg("%s", bad);
 }
 
+/* Without a last update: layout_note() must have said so wherever there was something to learn. */
+static void assert_same_as_unfinished(const struct writer *w, struct file *whole)
+{
+    struct layout *once;
+    struct layout_piece want;
+    assert_int_equal(layout_create(TARGET, NULL, &once), 0);
+    layout_note(once, 0, whole->len);
+    assert_int_equal(layout_update(once, file_read, whole, whole->len, false, &want), 0);
+    assert_true(file_digest(w->layout, w->build.len) == file_digest(once, w->build.len));
+    layout_destroy(&once);
+}
+
 static void finish_writing(struct writer *w)
 {
     struct file whole = {.data = w->build.data, .len = w->build.len};
     struct layout *once = file_layout(&whole, TARGET, NULL);
     assert_memory_equal(w->data, w->build.data, w->build.len);
+    if (!w->stopped)
+        assert_same_as_unfinished(w, &whole);
     update(w, true);
     assert_true(file_digest(w->layout, w->build.len) == file_digest(once, w->build.len));
     /* opened again and not touched: the same */
@@ -216,6 +232,36 @@ static void shuffled(void **state)
 {
     (void)state;
     each_kind(write_shuffled);
+}
+
+/* Every directory is wrong at first, each in its own way, and is put right later. */
+static void write_with_wrong_directories(struct writer *w, unsigned kind)
+{
+    for (unsigned round = 0; round < 20; round++) {
+        start_writing(w, kind & 1);
+        write_bytes(w, 0, w->build.len, false);
+        for (unsigned i = 0; i < 8; i++) {
+            uint64_t at = random_below(w, w->build.len - 8);
+            if (round % 2 && i < 4) /* where directories are in these files: near small numbers */
+                while (at > 12 && !(w->build.data[at] == 1 && w->build.data[at + 1] < 80))
+                    at--;
+            uint64_t n = 1 + random_below(w, 8);
+            write_bytes(w, at, at + n, true);
+            if (random_below(w, 3) == 0)
+                update(w, random_below(w, 2));
+            if (random_below(w, 2))
+                write_bytes(w, at, at + n, false);
+        }
+        write_bytes(w, 0, w->build.len / 2, false);
+        write_bytes(w, w->build.len / 2, w->build.len, false);
+        finish_writing(w);
+    }
+}
+
+static void wrong_directories(void **state)
+{
+    (void)state;
+    each_kind(write_with_wrong_directories);
 }
 
 /* Cut off, closed, opened and written to the end. */
@@ -423,6 +469,72 @@ static void voxels_beyond_the_present_end_are_planned(void **state)
     build_free(&w.build);
 }
 
+/* The second directory first contradicts "images=", then is put right, and the other way round. */
+static void contradiction_comes_and_goes(void **state)
+{
+    (void)state;
+    static const char text[] = "ImageJ=1.53t\nimages=3\n";
+    struct writer w = {.random = 3};
+    build_start(&w.build, false, false);
+    build_page(
+        &w.build,
+        &(struct build_page){.width = 30, .height = 30, .ifd_first = true, .description = text},
+        true);
+    uint64_t second = w.build.len;
+    build_bytes(&w.build, NULL, 2 * 1800 + 100);
+    struct build_tag tags[] = {
+        {256, BUILD_LONG, 1, NULL, NULL, 30},
+        {257, BUILD_LONG, 1, NULL, NULL, 30},
+        {258, BUILD_SHORT, 1, NULL, NULL, 16},
+        {273, BUILD_LONG, 1, NULL, NULL, second},
+    };
+    size_t ifd = build_ifd(&w.build, tags, 4, true), strip = ifd + 2 + 3 * 12 + 8;
+    struct layout_info info;
+    for (unsigned round = 0; round < 2; round++) {
+        start_writing(&w, false);
+        build_patch(&w.build, strip, round ? second : second + 90, 4);
+        write_bytes(&w, 0, w.build.len, false);
+        layout_info(w.layout, &info);
+        assert_int_equal(info.depth, round ? 3 : 2);
+        build_patch(&w.build, strip, round ? second + 90 : second, 4);
+        write_bytes(&w, strip, strip + 4, false);
+        layout_info(w.layout, &info);
+        assert_int_equal(info.depth, round ? 2 : 3);
+        finish_writing(&w);
+    }
+    build_free(&w.build);
+}
+
+/* The description comes last (OME-XML at close), into room that was left for it. */
+static void description_comes_last(void **state)
+{
+    (void)state;
+    static const char *const texts[] = {"<OME><Pixels SizeZ=\"4\"/></OME>",
+                                        "ImageJ=1.53t\nimages=2\nslices=4\n"};
+    for (unsigned i = 0; i < 4; i++) {
+        struct writer w = {.random = 3};
+        const char *text = texts[i % 2];
+        build_start(&w.build, false, false);
+        build_page(&w.build, &(struct build_page){.width = 30, .height = 30, .description = text},
+                   true);
+        size_t at = 8 + 1800;
+        while (memcmp(w.build.data + at, text, strlen(text)) != 0)
+            at++;
+        start_writing(&w, i / 2);
+        write_bytes(&w, 0, at, false);
+        write_bytes(&w, at + strlen(text) + 1, w.build.len, false);
+        struct layout_info info;
+        layout_info(w.layout, &info);
+        assert_int_equal(info.depth, 1); /* does not wait for it */
+        assert_int_equal(info.slices, 0);
+        write_bytes(&w, at, at + strlen(text) + 1, false);
+        layout_info(w.layout, &info);
+        assert_int_equal(info.slices, 4);
+        finish_writing(&w);
+        build_free(&w.build);
+    }
+}
+
 /* A new description at the end, and the directory with it (tiffset): all is parsed anew. */
 static void directory_moved_to_the_end(void **state)
 {
@@ -470,6 +582,7 @@ int main(void)
         cmocka_unit_test(forwards),
         cmocka_unit_test(backwards),
         cmocka_unit_test(shuffled),
+        cmocka_unit_test(wrong_directories),
         cmocka_unit_test(cut_and_continued),
         cmocka_unit_test(units_that_are_closed_stay),
         cmocka_unit_test(cost_of_a_page_does_not_grow),
@@ -477,6 +590,8 @@ int main(void)
         cmocka_unit_test(links_into_a_hole),
         cmocka_unit_test(voxels_before_anything_else),
         cmocka_unit_test(voxels_beyond_the_present_end_are_planned),
+        cmocka_unit_test(contradiction_comes_and_goes),
+        cmocka_unit_test(description_comes_last),
         cmocka_unit_test(directory_moved_to_the_end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -186,7 +186,7 @@ static void test_broken_chain(void **state)
         memset(bytes, (int)i, 4);
         assert_int_equal(util_write(blob, 8 * i, bytes, 4, 0), 0);
     }
-    for (uint32_t tag = 1; tag <= 9; tag++) {
+    for (uint32_t tag = 1; tag <= 7; tag++) {
         assert_int_equal(util_write(blob, 8 * tag, "edit", 4, 0), 0);
         assert_int_equal(util_checkpoint(blob, 24000, tag, tag == 5 ? BLOB_FULL : 0), 0);
         if (tag == 5)
@@ -194,7 +194,7 @@ static void test_broken_chain(void **state)
     }
     blob_close(&blob);
     assert_int_equal(util_open(&io_system, fd, false, &blob), 0);
-    assert_int_equal(util_tag(blob), 9);
+    assert_int_equal(util_tag(blob), 7);
     blob_close(&blob);
 
     util_flip(fd, broken + 100);
@@ -211,8 +211,8 @@ static void test_broken_chain(void **state)
     assert_int_equal(util_tag(blob), 10);
     assert_int_equal(util_read(blob, 8 * 20, bytes, 4), 0);
     assert_memory_equal(bytes, "more", 4);
-    assert_int_equal(util_read(blob, 8 * 9, bytes, 4), 0);
-    assert_int_equal(bytes[0], 9);
+    assert_int_equal(util_read(blob, 8 * 6, bytes, 4), 0);
+    assert_int_equal(bytes[0], 6);
     blob_close(&blob);
     close(fd);
 }
@@ -483,7 +483,7 @@ static void test_read_errors(void **state)
         }
         assert_int_equal(r, -EIO);
         io_faulty_fail(&io, IO_PREAD, nth, ESTALE, false);
-        assert_int_equal(util_open(&io.io, fd, false, &blob), -ESTALE);
+        assert_int_equal(util_open(&io.io, fd, true, &blob), -ESTALE);
         assert_int_equal(util_size(fd), ends[N_POINTS]);
     }
     assert_int_equal(tag_of(&io_system, fd), N_POINTS);

@@ -240,7 +240,9 @@ static int compact_blob(const char *path)
         return say_error("compact", path, r);
     say_quote(path, quoted, sizeof(quoted));
     int code = EXIT_FAILED;
-    if (compact.source.blob == NULL) {
+    if (compact.source.empty) {
+        code = EXIT_OK;
+    } else if (compact.source.blob == NULL) {
         say_failed("%s is sqeazy's own and cannot be compacted: encode what it decodes to", quoted);
     } else if (compact.source.end == SOURCE_CUT) {
         say_error("compact", path, -EBADMSG);

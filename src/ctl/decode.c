@@ -131,7 +131,9 @@ static int decode_into(struct decode *decode, const struct source *source)
 {
     struct timespec mtime = source->st.st_mtim;
     progress_start(&decode->progress, "decoding");
-    int r = source->blob != NULL ? decode_ours(decode, source, &mtime)
+    int r = 0;
+    if (!source->empty)
+        r = source->blob != NULL ? decode_ours(decode, source, &mtime)
                                  : decode_upstream(decode, source);
     progress_end(&decode->progress);
     if (r == 0)

@@ -90,7 +90,14 @@ static int facts_get(const struct source *source, const char *path, struct facts
     memset(out, 0, sizeof(*out));
     out->ours = source->blob != NULL;
     out->end = source->end;
-    out->kind = out->ours ? "blob" : "sqeazy";
+    out->kind = out->ours || source->empty ? "blob" : "sqeazy";
+    if (source->empty) {
+        out->ours = true;
+        out->row.row =
+            (struct index_row){.path = path, .pipeline = "", .type = "", .state = "stored"};
+        out->row.row.mtime = source->st.st_mtim;
+        return 0;
+    }
     if (out->ours) {
         blob_stats(source->blob, &out->stats);
         int r = scan_row(source->blob, &source->st, path, &out->row);

@@ -48,6 +48,9 @@ int source_open_fd(int fd, struct source *out)
         return -errno;
     if (!S_ISREG(out->st.st_mode))
         return S_ISDIR(out->st.st_mode) ? -EISDIR : -EINVAL;
+    out->empty = out->st.st_size == 0;
+    if (out->empty)
+        return 0;
     int own = fcntl(fd, F_DUPFD_CLOEXEC, 0);
     if (own < 0)
         return -errno;

@@ -20,6 +20,7 @@ enum source_end {
 struct source {
     int fd; /* of its own, whoever holds the blob */
     struct stat st;
+    bool empty;        /* no byte of it written: an empty stack, nothing else is filled */
     struct blob *blob; /* NULL: sqeazy's own, header and tiff are then filled */
     enum source_end end;
     bool header_lost; /* ours, with a damaged header: all that matters lies elsewhere */

@@ -10,19 +10,31 @@
 #include "fs/name.h"
 #include "fs/request.h"
 
+static int open_handle(const struct request *r, struct handle **out)
+{
+    int fd = openat(r->inode->fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return -errno;
+    DIR *dir = fdopendir(fd);
+    if (dir == NULL) {
+        int e = -errno;
+        close(fd);
+        return e;
+    }
+    int e = handle_opendir(r->fs->handles, r->fs->inodes, r->inode, dir, out);
+    if (e < 0)
+        closedir(dir);
+    return e;
+}
+
 static void run_open(struct request *r)
 {
     struct handle *handle;
-    int fd = openat(r->inode->fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
-    int e = dir == NULL ? -errno : 0;
-    if (dir == NULL && fd >= 0)
-        close(fd);
-    if (e == 0) {
-        e = handle_opendir(r->fs->handles, r->fs->inodes, r->inode, dir, &handle);
-        if (e < 0)
-            closedir(dir);
-    }
+    int e;
+    unsigned tries = 0;
+    do {
+        e = open_handle(r, &handle);
+    } while (request_try_again(r, e, &tries));
     if (e < 0) {
         request_reply(r, e);
         return;

@@ -57,8 +57,11 @@ static int open_handle(struct request *r, struct inode *inode, int *rw_fd, struc
 static void run_open(struct request *r)
 {
     struct handle *handle;
-    int fd = -1;
-    int e = open_handle(r, r->inode, &fd, &handle);
+    int e, fd = -1;
+    unsigned tries = 0;
+    do {
+        e = open_handle(r, r->inode, &fd, &handle);
+    } while (request_try_again(r, e, &tries));
     if (e < 0)
         request_reply(r, e);
     else if (fuse_reply_open(r->req, &r->fi) < 0)
@@ -146,7 +149,11 @@ static void run_create(struct request *r)
     struct inode *inode;
     struct handle *handle;
     struct fuse_entry_param entry;
-    int e = create_handle(r, &inode, &handle);
+    int e;
+    unsigned tries = 0;
+    do {
+        e = create_handle(r, &inode, &handle);
+    } while (request_try_again(r, e, &tries));
     if (e < 0) {
         request_reply(r, e);
         return;

@@ -14,9 +14,9 @@ struct inode_table {
     struct inode root;
     struct inode *buckets[BUCKETS];
     struct inode *oldest, *newest; /* all but the root */
-    size_t n_inodes, n_handles;
+    size_t n_inodes;
     uint64_t generations;
-    size_t limit;
+    int limit;
     void (*watcher)(void *ctx);
     void *watcher_ctx;
 };
@@ -120,8 +120,6 @@ static void insert(struct inode_table *table, struct inode *inode)
     inode->generation = ++table->generations;
     queue_append(table, inode);
     table->n_inodes++;
-    if (table->watcher != NULL && table->n_inodes + table->n_handles > table->limit)
-        table->watcher(table->watcher_ctx);
 }
 
 /* Takes it out if nobody knows it any more; the caller frees it then, without the lock. */
@@ -180,6 +178,8 @@ int inode_lookup(struct inode_table *table, struct volume *volume, const struct 
     char *old = inode->name;
     inode->name = copy; /* NULL: cannot be pruned by name, and that is all */
     inode->parent = parent;
+    if (table->watcher != NULL && entry->fd > table->limit)
+        table->watcher(table->watcher_ctx);
     pthread_mutex_unlock(&table->lock);
     free(old);
     if (made != NULL)
@@ -212,7 +212,6 @@ void inode_hold(struct inode_table *table, struct inode *inode)
 {
     pthread_mutex_lock(&table->lock);
     inode->n_handles++;
-    table->n_handles++;
     pthread_mutex_unlock(&table->lock);
 }
 
@@ -220,7 +219,6 @@ void inode_release(struct inode_table *table, struct inode *inode)
 {
     pthread_mutex_lock(&table->lock);
     inode->n_handles--;
-    table->n_handles--;
     bool unused = !inode_is_root(table, inode) && remove_unused(table, inode);
     pthread_mutex_unlock(&table->lock);
     if (unused)
@@ -229,7 +227,7 @@ void inode_release(struct inode_table *table, struct inode *inode)
 
 /* ---- bounds ---- */
 
-void inode_watch(struct inode_table *table, size_t limit, void (*watcher)(void *ctx), void *ctx)
+void inode_watch(struct inode_table *table, int limit, void (*watcher)(void *ctx), void *ctx)
 {
     pthread_mutex_lock(&table->lock);
     table->limit = limit;
@@ -238,10 +236,18 @@ void inode_watch(struct inode_table *table, size_t limit, void (*watcher)(void *
     pthread_mutex_unlock(&table->lock);
 }
 
+void inode_is_short(struct inode_table *table)
+{
+    pthread_mutex_lock(&table->lock);
+    if (table->watcher != NULL)
+        table->watcher(table->watcher_ctx);
+    pthread_mutex_unlock(&table->lock);
+}
+
 size_t inode_count(struct inode_table *table)
 {
     pthread_mutex_lock(&table->lock);
-    size_t n = table->n_inodes + table->n_handles;
+    size_t n = table->n_inodes;
     pthread_mutex_unlock(&table->lock);
     return n;
 }

@@ -59,11 +59,12 @@ void inode_forget(struct inode_table *table, struct inode *inode, uint64_t n);
 void inode_hold(struct inode_table *table, struct inode *inode);
 void inode_release(struct inode_table *table, struct inode *inode);
 
-/* Calls `watcher` for every inode that is added while more than `limit` descriptors are held. The
- * table's lock is held meanwhile. */
-void inode_watch(struct inode_table *table, size_t limit, void (*watcher)(void *ctx), void *ctx);
+/* Calls `watcher` when a lookup brings a descriptor of a number above `limit` (the system gives the
+ * lowest that is free, so about that many are in use, whoever opened them), or none at all. */
+void inode_watch(struct inode_table *table, int limit, void (*watcher)(void *ctx), void *ctx);
+/* Calls it now. */
+void inode_is_short(struct inode_table *table);
 
-/* Descriptors held, about. */
 size_t inode_count(struct inode_table *table);
 
 /* Entries that the kernel might be asked to forget: the ones looked up longest ago, no handle on

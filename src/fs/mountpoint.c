@@ -104,6 +104,15 @@ bool mountpoint_shows(const char *store)
     return found;
 }
 
+bool mountpoint_is_ours(const char *path)
+{
+    struct mount_entry entry;
+    char *line;
+    bool ours = find_mount(path, NULL, &entry, &line) && strcmp(entry.type, OUR_TYPE) == 0;
+    free(line);
+    return ours;
+}
+
 /* ---- before ---- */
 
 __attribute__((format(printf, 4, 5))) static int refuse(char *why, size_t why_len, int error,
@@ -174,11 +183,7 @@ static int check_mountpoint(const struct options *o, char *why, size_t why_len)
     }
     if (!S_ISDIR(st.st_mode))
         return refuse(why, why_len, -ENOTDIR, "mount point %s is not a directory", given);
-    struct mount_entry entry;
-    char *line;
-    bool ours = find_mount(o->mountpoint, NULL, &entry, &line) && strcmp(entry.type, OUR_TYPE) == 0;
-    free(line);
-    if (ours)
+    if (mountpoint_is_ours(o->mountpoint))
         return refuse(why, why_len, -EBUSY,
                       "at %s is a sqyfs mount already: run fusermount3 -u %s first", given, given);
     if (is_below(o->mountpoint, o->store))

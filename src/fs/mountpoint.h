@@ -14,6 +14,9 @@ int mountpoint_check(const struct options *options, char *why, size_t why_len);
 /* Whether some mount of ours shows this store (an absolute path). */
 bool mountpoint_shows(const char *store);
 
+/* Whether what is mounted at `path` is a mount of ours. */
+bool mountpoint_is_ours(const char *path);
+
 /* Read-ahead of the mount, which the kernel makes too small for files that are decoded. As root;
  * else nothing happens. */
 void mountpoint_set_read_ahead(const char *path, unsigned kib);

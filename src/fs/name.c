@@ -45,30 +45,41 @@ static void reply_entry(struct fs *fs, fuse_req_t req, struct inode *inode)
         inode_forget(fs->inodes, inode, 1);
 }
 
-static void run_entry(struct request *r)
+static void run_lookup(struct request *r)
 {
-    reply_entry(r->fs, r->req, r->inode);
+    struct inode *inode;
+    int e;
+    unsigned tries = 0;
+    do {
+        e = name_find(r->fs, r->inode, r->name, &inode);
+    } while (request_try_again(r, e, &tries));
+    if (e < 0)
+        request_reply(r, e);
+    else
+        reply_entry(r->fs, r->req, inode);
 }
 
+/* At once, unless that would wait: for the attributes of a blob not seen before, or a descriptor.
+ */
 void name_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
     struct fs *fs = fs_of(req);
-    struct inode *inode;
-    int e = name_find(fs, fs_inode(fs, parent), name, &inode);
-    if (e < 0) {
-        fuse_reply_err(req, -e);
-        return;
-    }
-    if (attr_is_warm(inode)) {
+    struct inode *inode, *dir = fs_inode(fs, parent);
+    int e = name_find(fs, dir, name, &inode);
+    if (e == 0 && attr_is_warm(inode)) {
         reply_entry(fs, req, inode);
         return;
     }
-    struct request *r = request_new(req, run_entry, NULL, NULL);
-    if (r == NULL) {
-        inode_forget(fs->inodes, inode, 1);
+    if (e < 0 && e != -EMFILE) {
+        fuse_reply_err(req, -e);
         return;
     }
-    r->inode = inode;
+    if (e == 0)
+        inode_forget(fs->inodes, inode, 1);
+    struct request *r = request_new(req, run_lookup, name, NULL);
+    if (r == NULL)
+        return;
+    r->inode = dir;
     request_defer(r, FS_META);
 }
 

@@ -7,19 +7,19 @@
 #include <time.h>
 
 #define BATCH   256u /* names asked for at a time */
-#define PAUSE_S 1    /* after a round that brought nothing */
+#define PART    4u   /* of all inodes, in a round */
+#define PAUSE_S 1    /* after a round that brought too little: most are in use */
 
 struct prune {
     struct inode_table *inodes;
     struct fuse_session *session;
-    size_t limit;
     pthread_t thread;
-    pthread_mutex_t lock; /* guards the flags; taken under no other lock */
+    pthread_mutex_t lock; /* guards the flags; after the inodes' lock */
     pthread_cond_t changed;
     bool wanted, stop;
 };
 
-/* Called for every inode that is added above the limit. */
+/* With the table's lock held. */
 static void wake(void *ctx)
 {
     struct prune *prune = ctx;
@@ -41,18 +41,15 @@ static size_t ask(struct prune *prune, bool directories)
     return n;
 }
 
-/* One pass over at most all inodes, files first. The kernel forgets a moment later than it is
- * asked. */
-static void prune_round(struct prune *prune)
+/* A part of what there is, files first: they are more, and nobody works in them. */
+static bool prune_round(struct prune *prune)
 {
-    const size_t enough = prune->limit - prune->limit / 8;
+    size_t wanted = inode_count(prune->inodes) / PART + 1, asked = 0;
     for (int directories = 0; directories < 2; directories++) {
-        size_t count = inode_count(prune->inodes), asked = 0, n = 1;
-        while (n > 0 && asked < count && inode_count(prune->inodes) > enough) {
+        for (size_t n = 1; n > 0 && asked < wanted; asked += n)
             n = ask(prune, directories != 0);
-            asked += n;
-        }
     }
+    return asked >= wanted;
 }
 
 static void *prune_thread(void *arg)
@@ -67,8 +64,7 @@ static void *prune_thread(void *arg)
         }
         prune->wanted = false;
         pthread_mutex_unlock(&prune->lock);
-        prune_round(prune);
-        bool vain = inode_count(prune->inodes) > prune->limit;
+        bool vain = !prune_round(prune);
         pthread_mutex_lock(&prune->lock);
         struct timespec until;
         clock_gettime(CLOCK_REALTIME, &until);
@@ -81,7 +77,7 @@ static void *prune_thread(void *arg)
     return NULL;
 }
 
-int prune_start(struct inode_table *inodes, struct fuse_session *session, size_t limit,
+int prune_start(struct inode_table *inodes, struct fuse_session *session, int limit,
                 struct prune **out)
 {
     struct prune *prune = calloc(1, sizeof(*prune));
@@ -89,7 +85,6 @@ int prune_start(struct inode_table *inodes, struct fuse_session *session, size_t
         return -ENOMEM;
     prune->inodes = inodes;
     prune->session = session;
-    prune->limit = limit;
     pthread_mutex_init(&prune->lock, NULL);
     pthread_cond_init(&prune->changed, NULL);
     int r = pthread_create(&prune->thread, NULL, prune_thread, prune);
@@ -107,7 +102,7 @@ void prune_stop(struct prune **prune_p)
     struct prune *prune = *prune_p;
     if (prune == NULL)
         return;
-    inode_watch(prune->inodes, SIZE_MAX, NULL, NULL);
+    inode_watch(prune->inodes, 0, NULL, NULL);
     pthread_mutex_lock(&prune->lock);
     prune->stop = true;
     pthread_cond_signal(&prune->changed);

@@ -1,6 +1,6 @@
-/* Keeps the number of inodes, each of which holds a descriptor, below a limit: asks the kernel to
- * forget the ones that it looked up longest ago. From a thread of its own, since the kernel may
- * hold what the asking needs until a request is answered. */
+/* Keeps the number of descriptors, of which every inode holds one, below a limit: asks the kernel
+ * to forget a part of the inodes, the ones that it looked up longest ago. From a thread of its own,
+ * since the kernel may hold what the asking needs until a request is answered. */
 #ifndef SQYFS_FS_PRUNE_H
 #define SQYFS_FS_PRUNE_H
 
@@ -8,8 +8,8 @@
 
 struct prune;
 
-/* `limit` descriptors. The session and the inodes outlive it. */
-int prune_start(struct inode_table *inodes, struct fuse_session *session, size_t limit,
+/* `limit`: the number of a descriptor. The session and the inodes outlive it. */
+int prune_start(struct inode_table *inodes, struct fuse_session *session, int limit,
                 struct prune **out);
 void prune_stop(struct prune **prune);
 

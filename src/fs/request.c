@@ -3,6 +3,10 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
+
+#define SHORT_MS    10
+#define SHORT_TRIES 300u
 
 static void request_free(struct request *request)
 {
@@ -56,4 +60,14 @@ void request_drop(struct request *request, int r)
 {
     request_reply(request, r);
     request_free(request);
+}
+
+bool request_try_again(const struct request *request, int r, unsigned *tries)
+{
+    if (r != -EMFILE || *tries == SHORT_TRIES)
+        return false;
+    ++*tries;
+    inode_is_short(request->fs->inodes);
+    nanosleep(&(struct timespec){.tv_nsec = SHORT_MS * 1000000l}, NULL);
+    return true;
 }

@@ -30,6 +30,10 @@ struct request *request_new(fuse_req_t req, void (*run)(struct request *), const
                             const char *name2);
 /* Queues it; it frees itself after run(). */
 void request_defer(struct request *request, enum fs_pool pool);
+/* For what has failed with -EMFILE: true when it is worth trying again, after a while in which
+ * others may have given descriptors back. `tries` begins at 0. [waits] */
+bool request_try_again(const struct request *request, int r, unsigned *tries);
+
 /* Answers with an error and frees it, instead. */
 void request_drop(struct request *request, int r);
 

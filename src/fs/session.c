@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -32,7 +33,7 @@ struct session {
     struct fs *fs; /* &fs is the operations' user data */
     _Atomic(struct prune *) prune;
     struct start start;
-    size_t max_fds;
+    int max_fds;
 };
 
 /* ---- what others say on standard error ---- */
@@ -104,7 +105,7 @@ static void raise_limits(struct session *session)
     limit.rlim_cur = limit.rlim_max;
     if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
         getrlimit(RLIMIT_NOFILE, &limit);
-    session->max_fds = limit.rlim_cur;
+    session->max_fds = limit.rlim_cur < INT_MAX ? (int)limit.rlim_cur : INT_MAX;
 }
 
 /* The process of a mount lives until all is stored, so an unmounted store may be locked for a
@@ -200,6 +201,7 @@ static int serve(struct session *session)
         asks = true;
         r = loop(session);
     }
+    unmount_loop_ended(unmount);
     end_pruning(session);
     end_connection(session, unmount_has_left(unmount));
     unmount_stop(&unmount);

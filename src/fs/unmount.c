@@ -6,21 +6,23 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/vfs.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/log.h"
 #include "fs/mountpoint.h"
 
-#define STOP SIGUSR1 /* from unmount_stop() to the thread */
+#define STOP     SIGUSR1 /* from unmount_stop() to the thread */
+#define NUDGE    SIGUSR2 /* from the thread to the loop, which sleeps in sem_wait(3) */
+#define NUDGE_MS 10      /* again, since it may just have been going to sleep */
 
 struct unmount {
     struct fuse_session *session;
     const char *mountpoint;
     void (*before)(void *ctx);
     void *ctx;
-    atomic_bool left;
-    pthread_t thread;
+    atomic_bool left, loop_ended;
+    pthread_t thread, loop;
 };
 
 static void end_signals(sigset_t *set)
@@ -32,44 +34,59 @@ static void end_signals(sigset_t *set)
     sigaddset(set, STOP);
 }
 
+static void ignore(int number)
+{
+    (void)number;
+}
+
 void unmount_block_signals(void)
 {
     sigset_t set;
+    struct sigaction interrupt = {.sa_handler = ignore}; /* no SA_RESTART */
+    sigaction(NUDGE, &interrupt, NULL);
     end_signals(&set);
     pthread_sigmask(SIG_BLOCK, &set, NULL);
     signal(SIGPIPE, SIG_IGN);
 }
 
-/* Somebody still uses the mount. What the kernel holds dirty is fetched, the name goes, and then
- * the session ends under the hands of who is left. */
+static void end_loop(struct unmount *unmount)
+{
+    fuse_session_exit(unmount->session);
+    while (!atomic_load(&unmount->loop_ended)) {
+        pthread_kill(unmount->loop, NUDGE);
+        nanosleep(&(struct timespec){.tv_nsec = NUDGE_MS * 1000000l}, NULL);
+    }
+}
+
+/* Somebody still uses the mount: what the kernel holds dirty is fetched, and the name goes. */
 static void leave_busy(struct unmount *unmount)
 {
+    log_info("%s: still in use, unmounting all the same", unmount->mountpoint);
     int fd = open(unmount->mountpoint, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd >= 0)
+    if (fd >= 0) {
         syncfs(fd);
+        close(fd);
+    }
     mountpoint_settle(unmount->mountpoint);
     int r = mountpoint_leave(unmount->mountpoint, true);
     if (r < 0)
         log_warn("%s: cannot be unmounted: %s", unmount->mountpoint, strerror(-r));
     atomic_store(&unmount->left, r == 0);
-    fuse_session_exit(unmount->session);
-    struct statfs st;
-    if (fd >= 0)
-        fstatfs(fd, &st); /* a request, by which the loop notices */
-    if (fd >= 0)
-        close(fd);
 }
 
+/* After an unmount the loop ends when nobody is left, and otherwise under the hands of who is. */
 static void leave(struct unmount *unmount)
 {
     unmount->before(unmount->ctx);
-    int r = mountpoint_leave(unmount->mountpoint, false);
-    if (r == 0) {
+    if (!mountpoint_is_ours(unmount->mountpoint)) {
+        atomic_store(&unmount->left, true); /* somebody else has, lazily */
+    } else if (mountpoint_leave(unmount->mountpoint, false) == 0) {
         atomic_store(&unmount->left, true);
         return;
+    } else {
+        leave_busy(unmount);
     }
-    log_info("%s: still in use, unmounting all the same", unmount->mountpoint);
-    leave_busy(unmount);
+    end_loop(unmount);
 }
 
 static void *unmount_thread(void *arg)
@@ -90,6 +107,12 @@ static void *unmount_thread(void *arg)
     return NULL;
 }
 
+void unmount_loop_ended(struct unmount *unmount)
+{
+    if (unmount != NULL)
+        atomic_store(&unmount->loop_ended, true);
+}
+
 bool unmount_has_left(struct unmount *unmount)
 {
     return unmount != NULL && atomic_load(&unmount->left);
@@ -101,8 +124,11 @@ int unmount_start(struct fuse_session *session, const char *mountpoint, void (*b
     struct unmount *unmount = malloc(sizeof(*unmount));
     if (unmount == NULL)
         return -ENOMEM;
-    *unmount = (struct unmount){
-        .session = session, .mountpoint = mountpoint, .before = before, .ctx = ctx};
+    *unmount = (struct unmount){.session = session,
+                                .mountpoint = mountpoint,
+                                .before = before,
+                                .ctx = ctx,
+                                .loop = pthread_self()};
     int r = pthread_create(&unmount->thread, NULL, unmount_thread, unmount);
     if (r != 0) {
         free(unmount);

@@ -10,9 +10,12 @@ struct unmount;
 /* Call first, before any thread: the signals wait from now on, for the life of the process. */
 void unmount_block_signals(void);
 
-/* `before` is called, once, before anything is unmounted. */
+/* The calling thread is the one that will run the session's loop. `before` is called, once, before
+ * anything is unmounted. */
 int unmount_start(struct fuse_session *session, const char *mountpoint, void (*before)(void *ctx),
                   void *ctx, struct unmount **out);
+/* The thread that started it has left the session's loop. */
+void unmount_loop_ended(struct unmount *unmount);
 /* Whether the mount point has been left: nothing of ours is there any more. */
 bool unmount_has_left(struct unmount *unmount);
 /* The connection to the kernel must be gone: the thread may be waiting for an answer from it. */

@@ -303,7 +303,6 @@ static void series_cut(struct spans *spans, uint64_t n_slabs)
         return;
     last->n_slabs = left;
     last->short_end = false;
-    last->falling = last->falling && left > 1;
     if (last->n_joined > left)
         last->n_joined = left;
 }

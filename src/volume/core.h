@@ -107,11 +107,12 @@ struct stack {
     unsigned n_jobs;
     uint64_t last_job; /* sequence number given last */
     uint64_t n_lost;   /* jobs whose result was thrown away or could not be stored */
-    int error;         /* of the last attempt to store, 0 after a good one */
+    int job_error;     /* of a job since the round of the flush began */
+    int error;         /* of the last attempt to store all, 0 after a good one */
     bool damaged;
     bool convert_due; /* a PLAIN one that by its new name should be a BLOB */
     bool tend_queued;
-    unsigned tending; /* threads in tend_run() */
+    bool tending; /* a thread is in tend_run() */
     struct work tend_work;
     struct stack_attr attr;
     struct stack_attr loaded; /* the backing file when the blob was loaded; read-only mounts look */

@@ -209,11 +209,11 @@ static int flush_rounds(struct stack *stack, bool settle)
     bool merge = !stack->damaged;
     for (unsigned n = 0;; n++) {
         uint64_t lost = stack->n_lost;
-        stack->error = 0;
+        stack->job_error = 0;
         int r = flush_round(stack, settle, merge);
         job_wait(stack, stack->last_job);
         if (r >= 0)
-            r = stack->error;
+            r = stack->job_error;
         if (r == -EIO && merge) { /* what the units were to be merged with cannot be read */
             merge = false;
             continue;
@@ -339,7 +339,6 @@ static int sync_blob(struct stack *stack, uint64_t size, bool settle)
     pthread_cond_broadcast(&stack->changed);
     if (r < 0) {
         stack->modified = true;
-        stack->error = r;
         atomic_fetch_add(&volume->counters.store_errors, 1);
         return r;
     }
@@ -378,8 +377,10 @@ static void tend_run(struct work *work)
 {
     struct stack *stack = (struct stack *)((char *)work - offsetof(struct stack, tend_work));
     pthread_mutex_lock(&stack->lock);
+    while (stack->tending)
+        pthread_cond_wait(&stack->changed, &stack->lock);
     stack->tend_queued = false;
-    stack->tending++;
+    stack->tending = true;
     bool settle = stack->writers == 0;
     pthread_mutex_unlock(&stack->lock);
     int r = flush_durable(stack, settle);
@@ -387,7 +388,7 @@ static void tend_run(struct work *work)
         compact_if_worthwhile(stack);
     pthread_mutex_lock(&stack->lock);
     stack->error = r;
-    stack->tending--;
+    stack->tending = false;
     pthread_cond_broadcast(&stack->changed);
     stack_unload_if_idle(stack);
     pthread_mutex_unlock(&stack->lock);

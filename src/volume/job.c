@@ -5,7 +5,7 @@
  *                      +--- a write into its bytes: STALE: the result is thrown away, the bytes
  * stay
  *                                                       |
- *                                  append fails: LOST: the bytes stay, stack.error says why
+ *                                  append fails: LOST: the bytes stay, stack.job_error says why
  *
  * While a job is on its way the bytes stay in the overlay, so they are readable, and a job that
  * comes to nothing has cost nothing but time. Jobs of one stack never share a byte unless one of
@@ -184,10 +184,10 @@ static void job_run(struct work *work)
     if (r < 0)
         stack->n_lost++;
     if (r < 0 && r != -ESTALE) {
-        if (stack->error == 0)
+        if (stack->job_error == 0 && stack->error == 0)
             log_warn("a chunk could not be stored (%s); its bytes are kept and tried again",
                      strerror(-r));
-        stack->error = r;
+        stack->job_error = r;
         atomic_fetch_add(&volume->counters.store_errors, 1);
     }
     if (r == -ESTALE)

@@ -117,7 +117,7 @@ static void tick_stack(struct stack *stack, bool pressed)
     pthread_mutex_lock(&stack->lock);
     int64_t now = now_ms(), age = now - stack->dirty_since_ms;
     bool resting = stack->error == 0 && now - stack->released_ms < STACK_REST_MS;
-    bool due = stack->modified && !stack->tend_queued && stack->tending == 0 &&
+    bool due = stack->modified && !stack->tend_queued && !stack->tending &&
                (age >= VOLUME_DIRTY_AGE_MS || (stack->writers == 0 && !resting) ||
                 (pressed && stack->overlay.bytes >= stack->volume->config.chunk));
     if (due)
@@ -181,7 +181,7 @@ int volume_drain(struct volume *volume)
     for (unsigned i = 0; i < n; i++) {
         struct stack *stack = list[i];
         pthread_mutex_lock(&stack->lock);
-        while (stack->tend_queued || stack->tending > 0)
+        while (stack->tend_queued || stack->tending)
             pthread_cond_wait(&stack->changed, &stack->lock);
         if (stack->error < 0)
             result = stack->error;

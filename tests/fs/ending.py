@@ -1,4 +1,5 @@
 """Ways in which a mount ends; what was accepted is in the store afterwards."""
+import contextlib
 import mmap
 import os
 import signal
@@ -80,7 +81,7 @@ class Ending(unittest.TestCase):
         os.chdir("/")
         with self.assertRaises(OSError):
             os.write(fd, b"more")
-        with self.assertRaises(OSError):
+        with contextlib.suppress(OSError):
             os.close(fd)
         self.check_after(code, "open", data)
 
@@ -92,6 +93,19 @@ class Ending(unittest.TestCase):
         os.write(fd, b"2")
         os.close(fd)
         self.check_after(self.m.wait(), "open", b"12")
+
+    def test_signal_after_a_lazy_unmount(self):
+        fd = os.open(self.m.path("open"), os.O_CREAT | os.O_WRONLY)
+        os.write(fd, b"1")
+        subprocess.run(["umount", "-l", self.m.mnt] if ROOT else ["fusermount3", "-u", "-z", self.m.mnt],
+                       check=True)
+        self.m.signal()
+        code = self.m.wait()
+        with self.assertRaises(OSError):
+            os.fstat(fd)
+        with contextlib.suppress(OSError):
+            os.close(fd)
+        self.check_after(code, "open", b"1")
 
     def test_mount_again_while_the_last_one_is_still_storing(self):
         data = self.write_some()

@@ -118,9 +118,9 @@ class Mounted:
                 self.unmount()
             else:
                 print(self.messages(), file=sys.stderr)
-                subprocess.run(["umount", "-l", self.mnt] if ROOT else
-                               ["fusermount3", "-u", "-z", self.mnt], check=False)
+                self.process.terminate()
                 self.process.wait(DEADLINE_S)
+            self.log.close()
         shutil.rmtree(self.dir, ignore_errors=True)
 
 

@@ -503,6 +503,30 @@ static void first_claim_wins(void **state)
     close_fixture(&f);
 }
 
+/* The second directory's first strip is the first one's; its second strip is its own. */
+static void half_a_plane_is_no_volume(void **state)
+{
+    (void)state;
+    struct fixture f;
+    build_start(&f.build, false, false);
+    build_bytes(&f.build, NULL, 4000);
+    static const uint64_t offs[2][2] = {{8, 1008}, {8, 2008}};
+    for (unsigned i = 0; i < 2; i++) {
+        struct build_tag tags[] = {
+            {256, BUILD_LONG, 1, NULL, NULL, 30},  {257, BUILD_LONG, 1, NULL, NULL, 20},
+            {258, BUILD_SHORT, 1, NULL, NULL, 16}, {273, BUILD_LONG, 2, offs[i], NULL, 0},
+            {278, BUILD_LONG, 1, NULL, NULL, 10},
+        };
+        build_ifd(&f.build, tags, 5, true);
+    }
+    open_fixture(&f);
+    assert_false(f.info.one_volume);
+    uint64_t voxels;
+    file_check(f.layout, f.build.len, true, TARGET, UINT64_MAX, &voxels);
+    assert_int_equal(voxels, 1800);
+    close_fixture(&f);
+}
+
 static void truncated_files_keep_whole_rows(void **state)
 {
     (void)state;
@@ -715,6 +739,7 @@ int main(void)
         cmocka_unit_test(entities_do_not_blow_up),
         cmocka_unit_test(wrong_or_absent_byte_counts_do_not_matter),
         cmocka_unit_test(first_claim_wins),
+        cmocka_unit_test(half_a_plane_is_no_volume),
         cmocka_unit_test(truncated_files_keep_whole_rows),
         cmocka_unit_test(loops_end),
         cmocka_unit_test(deep_nesting_ends),

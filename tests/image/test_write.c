@@ -535,6 +535,52 @@ static void description_comes_last(void **state)
     }
 }
 
+/* A stored file is opened: bytes are fetched as they are wanted, without being written. */
+static void wanted_pieces_are_fetched(void **state)
+{
+    (void)state;
+    struct writer w = {.random = 3};
+    build_pages(&w.build, 4 << 3);
+    start_writing(&w, false);
+    memcpy(w.data, w.build.data, w.build.len);
+    w.size = w.build.len;
+    layout_note(w.layout, 0, UINT64_MAX);
+    struct layout_piece want;
+    unsigned n = 0;
+    while (layout_update(w.layout, file_read, &w.file, w.size, n % 2, &want) == 1) {
+        assert_true(want.len > 0 && want.off < w.size && want.len <= w.size - want.off);
+        assert_false(w.present[want.off]);
+        memset(w.present + want.off, 1, want.len);
+        assert_true(++n < 300);
+    }
+    struct layout_info info;
+    layout_info(w.layout, &info);
+    assert_int_equal(info.slices, 3); /* of the description, too */
+    assert_int_equal(info.depth, 6);
+    w.stopped = true;
+    finish_writing(&w);
+    build_free(&w.build);
+}
+
+static void description_goes_with_its_directory(void **state)
+{
+    (void)state;
+    struct writer w = {.random = 3};
+    build_pages(&w.build, 4 << 3);
+    uint32_t first;
+    memcpy(&first, w.build.data + 4, 4);
+    start_writing(&w, false);
+    write_bytes(&w, 0, w.build.len, false);
+    w.build.data[first] = w.build.data[first + 1] = 0; /* a directory without entries is none */
+    write_bytes(&w, first, first + 2, false);
+    struct layout_info info;
+    layout_info(w.layout, &info);
+    assert_int_equal(info.depth, 0);
+    assert_int_equal(info.slices, 0);
+    finish_writing(&w);
+    build_free(&w.build);
+}
+
 /* A new description at the end, and the directory with it (tiffset): all is parsed anew. */
 static void directory_moved_to_the_end(void **state)
 {
@@ -592,6 +638,8 @@ int main(void)
         cmocka_unit_test(voxels_beyond_the_present_end_are_planned),
         cmocka_unit_test(contradiction_comes_and_goes),
         cmocka_unit_test(description_comes_last),
+        cmocka_unit_test(wanted_pieces_are_fetched),
+        cmocka_unit_test(description_goes_with_its_directory),
         cmocka_unit_test(directory_moved_to_the_end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -411,7 +411,8 @@ static void test_floods(void **state)
 {
     (void)state;
     uint64_t tail = 24u << 20;
-    assert_true(flooded(FLOOD_MAGIC, tail) < 2 * tail);
+    /* less of these: the address sanitizer looks at a whole window for each */
+    assert_true(flooded(FLOOD_MAGIC, 1u << 20) < 2u << 20);
     assert_true(flooded(FLOOD_TRAILERS, tail) < (400u << 20));
     assert_true(flooded(FLOOD_MARKS, tail) < (400u << 20));
 }

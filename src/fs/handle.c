@@ -1,6 +1,7 @@
 #include "fs/handle.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 
 struct handle_list {
@@ -80,4 +81,20 @@ void handle_close(struct handle_list *list, struct inode_table *inodes, struct h
     pthread_mutex_destroy(&handle->lock);
     free(handle);
     *handle_p = NULL;
+}
+
+size_t handle_writers(struct handle_list *list, int **fds)
+{
+    size_t n = 0, room = 0;
+    pthread_mutex_lock(&list->lock);
+    for (const struct handle *h = list->head; h != NULL; h = h->next)
+        room += h->write;
+    *fds = calloc(room + 1, sizeof(**fds));
+    for (const struct handle *h = list->head; h != NULL && *fds != NULL; h = h->next) {
+        int fd = h->write ? fcntl(h->inode->fd, F_DUPFD_CLOEXEC, 0) : -1;
+        if (fd >= 0)
+            (*fds)[n++] = fd;
+    }
+    pthread_mutex_unlock(&list->lock);
+    return n;
 }

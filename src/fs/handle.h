@@ -33,4 +33,8 @@ int handle_opendir(struct handle_list *list, struct inode_table *inodes, struct 
 /* [waits] */
 void handle_close(struct handle_list *list, struct inode_table *inodes, struct handle **handle);
 
+/* The files that are open for writing: a new descriptor (O_PATH) of each, in an array; the caller
+ * closes and frees. Returns how many. */
+size_t handle_writers(struct handle_list *list, int **fds);
+
 #endif

@@ -13,12 +13,9 @@
 #include <sys/stat.h>
 #include <sys/vfs.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
-#define OUR_TYPE     "fuse.sqyfs"
-#define SETTLE_TRIES 100
-#define SETTLE_MS    50
+#define OUR_TYPE "fuse.sqyfs"
 
 /* ---- the kernel's list of mounts ---- */
 
@@ -284,26 +281,4 @@ int mountpoint_leave(const char *path, bool lazy)
     if (geteuid() != 0)
         return run_fusermount(path, lazy);
     return umount2(path, (lazy ? MNT_DETACH : 0) | UMOUNT_NOFOLLOW) < 0 ? -errno : 0;
-}
-
-void mountpoint_settle(const char *path)
-{
-    struct mount_entry entry;
-    char *line, waiting[64];
-    bool found = find_mount(path, NULL, &entry, &line);
-    free(line);
-    if (!found)
-        return;
-    snprintf(waiting, sizeof(waiting), "/sys/fs/fuse/connections/%u/waiting", entry.minor);
-    for (int i = 0; i < SETTLE_TRIES; i++) {
-        unsigned n = 0;
-        FILE *file = fopen(waiting, "re");
-        if (file == NULL)
-            return;
-        int fields = fscanf(file, "%u", &n);
-        fclose(file);
-        if (fields != 1 || n == 0)
-            return;
-        nanosleep(&(struct timespec){.tv_nsec = SETTLE_MS * 1000000l}, NULL);
-    }
 }

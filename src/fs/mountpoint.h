@@ -24,7 +24,4 @@ void mountpoint_set_read_ahead(const char *path, unsigned kib);
 /* Unmounts; `lazy`: even while it is in use. -EBUSY. */
 int mountpoint_leave(const char *path, bool lazy);
 
-/* Waits until the kernel has no request queued for the mount, if it tells, but not for ever. */
-void mountpoint_settle(const char *path);
-
 #endif

@@ -171,30 +171,52 @@ static void end_pruning(void *ctx)
     prune_stop(&prune);
 }
 
-/* What still waits for an answer gets an error now. Where the mount point has been left it must not
- * be unmounted again: something else may be there. */
-static void end_connection(struct session *session, bool left)
+/* Pages of a mapping that is still there. syncfs(2) does not wait until such a filesystem has them,
+ * fsync(2) does; what is not open has none, since closing sends them. */
+static void flush_writers(void *ctx)
 {
-    if (!left) {
-        fuse_session_unmount(session->fuse);
-        return;
+    struct session *session = ctx;
+    int *fds;
+    size_t n = handle_writers(session->fs->handles, &fds);
+    for (size_t i = 0; i < n; i++) {
+        char visible[PATH_MAX], path[2 * PATH_MAX];
+        int found = tree_path(session->fs->tree, fds[i], visible, sizeof(visible));
+        close(fds[i]);
+        snprintf(path, sizeof(path), "%s/%s", session->options->mountpoint, visible);
+        int fd = found == 0 ? open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC) : -1;
+        if (fd < 0)
+            continue;
+        if (fsync(fd) < 0)
+            log_error("%s: %s", visible, strerror(errno));
+        close(fd);
     }
-    int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-    dup3(null, fuse_session_fd(session->fuse), O_CLOEXEC);
-    close(null);
+    free(fds);
+}
+
+/* What still waits for an answer gets an error now. The session's descriptor must not be closed
+ * yet: late answers would go to whatever file gets its number. A pipe without a reader takes its
+ * place, which is for libfuse, too, what the device is after an unmount. */
+static void end_connection(const struct session *session)
+{
+    int ends[2];
+    if (pipe2(ends, O_CLOEXEC) < 0)
+        return;
+    close(ends[0]);
+    dup3(ends[1], fuse_session_fd(session->fuse), O_CLOEXEC);
+    close(ends[1]);
 }
 
 static int serve(struct session *session)
 {
     struct prune *prune = NULL;
     struct unmount *unmount = NULL;
+    const struct unmount_hooks hooks = {end_pruning, flush_writers, session};
     pthread_t ready;
     bool asks = false;
     int r = prune_start(session->fs->inodes, session->fuse, session->max_fds / 4 * 3, &prune);
     atomic_store(&session->prune, prune);
     if (r == 0)
-        r = unmount_start(session->fuse, session->options->mountpoint, end_pruning, session,
-                          &unmount);
+        r = unmount_start(session->fuse, session->options->mountpoint, &hooks, &unmount);
     if (r == 0)
         r = -pthread_create(&ready, NULL, ready_thread, session);
     if (r == 0) {
@@ -203,7 +225,9 @@ static int serve(struct session *session)
     }
     unmount_loop_ended(unmount);
     end_pruning(session);
-    end_connection(session, unmount_has_left(unmount));
+    if (r < 0 && !unmount_has_left(unmount))
+        mountpoint_leave(session->options->mountpoint, true);
+    end_connection(session);
     unmount_stop(&unmount);
     if (asks)
         pthread_join(ready, NULL);
@@ -222,12 +246,15 @@ static int mount_and_serve(struct session *session, struct volume **volume, char
         return r;
     }
     r = mount_session(session, why, why_len);
-    if (r == 0) {
+    bool mounted = r == 0;
+    if (mounted) {
         r = serve(session);
         if (r < 0)
             snprintf(why, why_len, "%s", strerror(-r));
     }
     *volume = fs_destroy(&session->fs);
+    if (mounted)
+        fuse_session_unmount(session->fuse); /* has been; this frees what it remembers */
     return r;
 }
 

@@ -19,8 +19,7 @@
 struct unmount {
     struct fuse_session *session;
     const char *mountpoint;
-    void (*before)(void *ctx);
-    void *ctx;
+    struct unmount_hooks hooks;
     atomic_bool left, loop_ended;
     pthread_t thread, loop;
 };
@@ -62,12 +61,7 @@ static void end_loop(struct unmount *unmount)
 static void leave_busy(struct unmount *unmount)
 {
     log_info("%s: still in use, unmounting all the same", unmount->mountpoint);
-    int fd = open(unmount->mountpoint, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd >= 0) {
-        syncfs(fd);
-        close(fd);
-    }
-    mountpoint_settle(unmount->mountpoint);
+    unmount->hooks.flush(unmount->hooks.ctx);
     int r = mountpoint_leave(unmount->mountpoint, true);
     if (r < 0)
         log_warn("%s: cannot be unmounted: %s", unmount->mountpoint, strerror(-r));
@@ -77,7 +71,7 @@ static void leave_busy(struct unmount *unmount)
 /* After an unmount the loop ends when nobody is left, and otherwise under the hands of who is. */
 static void leave(struct unmount *unmount)
 {
-    unmount->before(unmount->ctx);
+    unmount->hooks.before(unmount->hooks.ctx);
     if (!mountpoint_is_ours(unmount->mountpoint)) {
         atomic_store(&unmount->left, true); /* somebody else has, lazily */
     } else if (mountpoint_leave(unmount->mountpoint, false) == 0) {
@@ -118,17 +112,14 @@ bool unmount_has_left(struct unmount *unmount)
     return unmount != NULL && atomic_load(&unmount->left);
 }
 
-int unmount_start(struct fuse_session *session, const char *mountpoint, void (*before)(void *ctx),
-                  void *ctx, struct unmount **out)
+int unmount_start(struct fuse_session *session, const char *mountpoint,
+                  const struct unmount_hooks *hooks, struct unmount **out)
 {
     struct unmount *unmount = malloc(sizeof(*unmount));
     if (unmount == NULL)
         return -ENOMEM;
-    *unmount = (struct unmount){.session = session,
-                                .mountpoint = mountpoint,
-                                .before = before,
-                                .ctx = ctx,
-                                .loop = pthread_self()};
+    *unmount = (struct unmount){
+        .session = session, .mountpoint = mountpoint, .hooks = *hooks, .loop = pthread_self()};
     int r = pthread_create(&unmount->thread, NULL, unmount_thread, unmount);
     if (r != 0) {
         free(unmount);

@@ -11,9 +11,14 @@ struct unmount;
 void unmount_block_signals(void);
 
 /* The calling thread is the one that will run the session's loop. `before` is called, once, before
- * anything is unmounted. */
-int unmount_start(struct fuse_session *session, const char *mountpoint, void (*before)(void *ctx),
-                  void *ctx, struct unmount **out);
+ * anything is unmounted; `flush` before a mount that is in use is. */
+struct unmount_hooks {
+    void (*before)(void *ctx);
+    void (*flush)(void *ctx);
+    void *ctx;
+};
+int unmount_start(struct fuse_session *session, const char *mountpoint,
+                  const struct unmount_hooks *hooks, struct unmount **out);
 /* The thread that started it has left the session's loop. */
 void unmount_loop_ended(struct unmount *unmount);
 /* Whether the mount point has been left: nothing of ours is there any more. */

@@ -509,16 +509,23 @@ class Damage(Place):
         self.assertEqual(piped.stdout, read(out))
 
     def test_what_is_no_blob(self):
-        for number, data in enumerate([b"", b"\0", b"{", b"|01307#!", b"{}\n|01307#!", b"II*\0" * 100,
+        for number, data in enumerate([b"\0", b"{", b"|01307#!", b"{}\n|01307#!", b"II*\0" * 100,
                                        bytes(100000), b"{" * 100000, os.urandom(100000)]):
             path = self.path("%d.bin" % number)
             write(path, data)
             self.failed("decode", path, self.path("out"))
             self.failed("info", path)
             self.failed("compact", path)
-            if data:
-                self.assertEqual(run("verify", path).returncode, 1)
+            self.assertEqual(run("verify", path).returncode, 1)
             self.assertEqual(read(path), data)
+
+    def test_an_empty_file_is_an_empty_stack(self):
+        blob, out = self.path("empty.sqy"), self.path("out")
+        write(blob, b"")
+        for command in (["decode", blob, out], ["verify", blob], ["info", blob], ["compact", blob]):
+            self.good(*command)
+        self.assertEqual(read(out), b"")
+        self.assertEqual(read(blob), b"")
 
     def test_hostile_headers(self):
         header = """{ "pipename": "%s", "raw": { "type": "%s", "rank": "3",

@@ -16,7 +16,7 @@
 
 #define N_WRITERS 4u
 #define PART      6000u
-#define N_ROUNDS  1500u
+#define N_ROUNDS  4000u
 
 struct shared {
     struct blob *blob;

@@ -79,12 +79,15 @@ static bool visible_name(const struct request *r, const struct dirent *d, char n
     return true;
 }
 
-/* Attributes too, where they can be had: without them the entry is only listed. */
+/* Attributes too, where they can be had: without them the entry is only listed. The kernel cannot
+ * forget an entry of a directory that is being read, so a long listing must not take all
+ * descriptors. */
 static struct inode *look_up(const struct request *r, const char *name,
                              struct fuse_entry_param *entry)
 {
     struct inode *inode;
-    if (is_dots(name) || name_find(r->fs, r->handle->inode, name, &inode) < 0)
+    if (is_dots(name) || inode_is_short(r->fs->inodes) ||
+        name_find(r->fs, r->handle->inode, name, &inode) < 0)
         return NULL;
     if (name_entry(r->fs, inode, entry) == 0)
         return inode;

@@ -17,6 +17,7 @@ struct inode_table {
     size_t n_inodes;
     uint64_t generations;
     int limit;
+    bool is_short;
     void (*watcher)(void *ctx);
     void *watcher_ctx;
 };
@@ -178,7 +179,8 @@ int inode_lookup(struct inode_table *table, struct volume *volume, const struct 
     char *old = inode->name;
     inode->name = copy; /* NULL: cannot be pruned by name, and that is all */
     inode->parent = parent;
-    if (table->watcher != NULL && entry->fd > table->limit)
+    table->is_short = table->watcher != NULL && entry->fd > table->limit;
+    if (table->is_short)
         table->watcher(table->watcher_ctx);
     pthread_mutex_unlock(&table->lock);
     free(old);
@@ -236,12 +238,20 @@ void inode_watch(struct inode_table *table, int limit, void (*watcher)(void *ctx
     pthread_mutex_unlock(&table->lock);
 }
 
-void inode_is_short(struct inode_table *table)
+void inode_refused(struct inode_table *table)
 {
     pthread_mutex_lock(&table->lock);
     if (table->watcher != NULL)
         table->watcher(table->watcher_ctx);
     pthread_mutex_unlock(&table->lock);
+}
+
+bool inode_is_short(struct inode_table *table)
+{
+    pthread_mutex_lock(&table->lock);
+    bool is_short = table->is_short;
+    pthread_mutex_unlock(&table->lock);
+    return is_short;
 }
 
 size_t inode_count(struct inode_table *table)

@@ -62,8 +62,10 @@ void inode_release(struct inode_table *table, struct inode *inode);
 /* Calls `watcher` when a lookup brings a descriptor of a number above `limit` (the system gives the
  * lowest that is free, so about that many are in use, whoever opened them), or none at all. */
 void inode_watch(struct inode_table *table, int limit, void (*watcher)(void *ctx), void *ctx);
-/* Calls it now. */
-void inode_is_short(struct inode_table *table);
+/* Calls it now: a descriptor was refused. */
+void inode_refused(struct inode_table *table);
+/* Whether the last lookup brought such a descriptor: what can do without should. */
+bool inode_is_short(struct inode_table *table);
 
 size_t inode_count(struct inode_table *table);
 

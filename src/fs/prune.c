@@ -6,9 +6,9 @@
 #include <string.h>
 #include <time.h>
 
-#define BATCH   256u /* names asked for at a time */
-#define PART    4u   /* of all inodes, in a round */
-#define PAUSE_S 1    /* after a round that brought too little: most are in use */
+#define BATCH    256u /* names asked for at a time */
+#define PART     4u   /* of all inodes, in a round */
+#define PAUSE_MS 50   /* after a round that brought too little: most are in use */
 
 struct prune {
     struct inode_table *inodes;
@@ -68,7 +68,9 @@ static void *prune_thread(void *arg)
         pthread_mutex_lock(&prune->lock);
         struct timespec until;
         clock_gettime(CLOCK_REALTIME, &until);
-        until.tv_sec += PAUSE_S;
+        until.tv_nsec += PAUSE_MS * 1000000l;
+        until.tv_sec += until.tv_nsec / 1000000000l;
+        until.tv_nsec %= 1000000000l;
         int r = 0;
         while (vain && !prune->stop && r == 0)
             r = pthread_cond_timedwait(&prune->changed, &prune->lock, &until);

@@ -67,7 +67,7 @@ bool request_try_again(const struct request *request, int r, unsigned *tries)
     if (r != -EMFILE || *tries == SHORT_TRIES)
         return false;
     ++*tries;
-    inode_is_short(request->fs->inodes);
+    inode_refused(request->fs->inodes);
     nanosleep(&(struct timespec){.tv_nsec = SHORT_MS * 1000000l}, NULL);
     return true;
 }

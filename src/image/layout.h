@@ -41,7 +41,7 @@ void raw_policy_clear(struct raw_policy *policy);
 bool raw_policy_matches(const struct raw_policy *policy, const char *name);
 
 enum layout_kind {
-    LAYOUT_UNKNOWN, /* the first bytes are not there yet */
+    LAYOUT_UNKNOWN, /* the first bytes are not there yet, or are zeros in a file still being written */
     LAYOUT_TIFF,    /* a TIFF header was seen (it may describe no voxel that can be used) */
     LAYOUT_RAW,     /* by policy: planes from byte 0 to the end */
     LAYOUT_OPAQUE,  /* no image: bytes */
@@ -68,9 +68,10 @@ struct layout_unit {
 
 struct layout;
 
-/* `target` bytes a unit should have (option chunk=, 64 KiB .. 64 MiB); a unit has at most 2 * target,
- * unless... a single row is never cut below `target`. `raw` (may be NULL) is borrowed for the life of
- * the layout and makes the kind LAYOUT_RAW. 0 or -ENOMEM. */
+/* `target` bytes a unit should have (option chunk=, 64 KiB .. 64 MiB); a unit has at most 2 * target (or
+ * one voxel): rows longer than that are cut into parts, rows 1. `raw` (may be NULL) is borrowed for the
+ * life of the layout and makes the kind LAYOUT_RAW: no update is needed to ask for its units. 0 or
+ * -ENOMEM. */
 int layout_create(uint32_t target, const struct raw_policy *raw, struct layout **out);
 void layout_destroy(struct layout **layout);
 
@@ -85,8 +86,9 @@ bool layout_note(struct layout *layout, uint64_t off, uint64_t len);
 /* Parses on, from the first directory whose bytes changed. `size` is the plain size so far. `final`
  * says that nothing more will come (open groups are closed, raw planes end at size). Returns 0, or 1
  * where it would go on with bytes that the callback did not have: *want is the piece it missed (call
- * again when it is there; a hole within `size` reads as zeros only when the callback says so), or a
- * negative errno from the callback. */
+ * again when it is there; a hole within `size` reads as zeros only when the callback says so), or
+ * -ENOMEM or a negative errno from the callback: what was parsed stays, and the next call tries again.
+ * With `final`, only bytes within `size` are ever wanted. */
 int layout_update(struct layout *layout, layout_read_fn *read, void *ctx, uint64_t size, bool final,
                   struct layout_piece *want);
 
@@ -99,10 +101,10 @@ bool layout_unit_at(const struct layout *layout, uint64_t off, struct layout_uni
 
 /* The stack as one volume, for the index and for sqeazy's header. */
 struct layout_info {
-    enum layout_type type;         /* of the first plane; LAYOUT_BYTES where there is none */
+    enum layout_type type;         /* of the first plane, be it compressed; LAYOUT_BYTES where none has one */
     bool big_endian;
     bool one_volume;               /* all voxels are planes of one shape and type, spp 1, row-contiguous */
-    uint64_t depth, height, width; /* planes counted over channels and time */
+    uint64_t depth, height, width; /* planes like the first one, over channels and time; a plane's voxels */
     uint32_t spp;
     uint32_t channels, slices, frames; /* as ImageJ or OME say; 0 where they do not */
     double voxel_x, voxel_y, voxel_z;  /* micrometres; 0 where unknown */

@@ -419,9 +419,10 @@ static int read_subs(struct walk *walk, struct window *window, const struct tiff
 /* "images=" speaks of planes without directories, or of directories that repeat them. */
 static bool contradicts(const struct walk *walk, const struct plan *plan)
 {
+    if (walk->n != 1 || walk->not_contiguous || walk->description.n_contiguous < 2 || !plan->first)
+        return false;
     const struct walk_ifd *first = &walk->ifds[0];
-    if (walk->n != 1 || walk->not_contiguous || walk->description.n_contiguous < 2 ||
-        first->n_planes < 2 || first->shape == SPAN_NONE || !plan->first)
+    if (first->n_planes < 2 || first->shape == SPAN_NONE)
         return false;
     const struct shape *shape = &walk->spans.shapes[first->shape];
     return plan->first != walk->spans.spans[0].off + shape->rows * shape->row_bytes;

@@ -125,11 +125,20 @@ static void tick_stack(struct stack *stack, bool pressed)
     pthread_mutex_unlock(&stack->lock);
 }
 
+/* Half the spool is held by bytes that no encoder is about to take. */
+static bool is_pressed(struct volume *volume)
+{
+    uint64_t used = (uint64_t)spool_used(volume->spool) * SPOOL_BLOCK;
+    uint64_t leaving = (uint64_t)atomic_load(&volume->jobs_in_flight) * volume->config.chunk;
+    uint64_t half = (uint64_t)spool_total(volume->spool) * SPOOL_BLOCK / 2;
+    return used > half && used - half > leaving;
+}
+
 static void tick(struct volume *volume)
 {
     struct stack **list;
     unsigned n = snapshot_dirty(volume, &list);
-    bool pressed = spool_used(volume->spool) > spool_total(volume->spool) / 2;
+    bool pressed = is_pressed(volume);
     for (unsigned i = 0; i < n; i++) {
         tick_stack(list[i], pressed);
         stack_unref(list[i]);

@@ -6,7 +6,7 @@ import sys
 sys.path.insert(0, os.path.dirname(__file__))
 from mounted import Mounted, eventually, require_fuse, write  # noqa: E402
 
-LIMIT, FILES, DIRECTORIES = 600, 1500, 400
+LIMIT, FILES, DIRECTORIES = 2000, 4000, 1200
 
 
 def descriptors(m):
@@ -24,7 +24,7 @@ def main():
         os.mkdir(m.path("d"))
         for i in range(FILES):
             write(m.path("d", "f%d" % i), b"%d" % i)
-        eventually(lambda: descriptors(m) < LIMIT * 3 // 4 + 60, "descriptors given back")
+        eventually(lambda: descriptors(m) < LIMIT * 3 // 4 + 200, "descriptors given back")
         for _ in range(2):
             for i in range(FILES):
                 assert os.stat(m.path("d", "f%d" % i)).st_size == len("%d" % i)
@@ -40,7 +40,7 @@ def main():
         assert os.pread(held, 100, 0) == b"still here"
         assert os.stat(m.path("held")).st_ino == os.fstat(held).st_ino
         os.close(held)
-        eventually(lambda: descriptors(m) < LIMIT * 3 // 4 + 60, "descriptors given back")
+        eventually(lambda: descriptors(m) < LIMIT * 3 // 4 + 200, "descriptors given back")
 
 
 if __name__ == "__main__":

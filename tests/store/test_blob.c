@@ -635,7 +635,9 @@ static void test_full_disk(void **state)
     io_faulty_tear(&io, 2, 20000, ENOSPC);
     assert_int_equal(blob_append(blob, true, data, sizeof(data), &off), -ENOSPC);
     blob_stats(blob, &after);
-    assert_memory_equal(&before, &after, sizeof(before));
+    assert_int_equal(after.file_bytes, before.file_bytes);
+    assert_int_equal(after.n_extents, before.n_extents);
+    assert_int_equal(after.live_bytes, before.live_bytes);
     for (unsigned nth = 1; nth <= 2; nth++) {
         io_faulty_tear(&io, nth, 10, ENOSPC);
         assert_int_equal(util_checkpoint(blob, 3, 1, 0), -ENOSPC);

@@ -1,9 +1,11 @@
-/* Decoded chunks in memory: bounded, least recently used out first, each filled once however many ask.
+/* Decoded chunks in memory: bounded, least recently used out first, each filled once however many
+ * ask.
  *
- * States of an entry: FILLING (one thread runs fill(), others wait on it) -> READY (shared, read-only)
- * -> gone (evicted when unreferenced, or dropped). A failed fill leaves no entry; every waiter gets the
- * error. Bytes of READY entries never exceed `limit` except by what is referenced at that moment.
- * Thread safe. */
+ * States of an entry: FILLING (one thread runs fill(), others wait on it) -> READY (shared,
+ * read-only)
+ * -> gone (evicted when unreferenced, or dropped). A failed fill leaves no entry; every waiter gets
+ * the error. Bytes of READY entries never exceed `limit` except by what is referenced at that
+ * moment. Thread safe. */
 #ifndef SQYFS_CACHE_CACHE_H
 #define SQYFS_CACHE_CACHE_H
 

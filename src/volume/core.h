@@ -97,8 +97,9 @@ struct stack {
     struct sqy_pipeline *pipeline;
     struct overlay overlay;
     struct layout *layout;
-    bool layout_behind; /* it wants bytes that were not in memory */
-    uint64_t size;      /* of an EMPTY one or a loaded BLOB */
+    struct layout_piece since_layout; /* written since the layout was fed last, more or less */
+    bool layout_behind;               /* it wants bytes that were not in memory */
+    uint64_t size;                    /* of an EMPTY one or a loaded BLOB */
     struct timespec mtime;
     bool modified;      /* something is not in a checkpoint yet */
     bool unsynced_name; /* the name has changed since the directory was synced */

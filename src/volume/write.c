@@ -23,8 +23,17 @@ static void note_written(struct stack *stack, uint64_t off, uint64_t end)
         stack->size = end;
     stack->mtime = now_real();
     stack_mark_dirty(stack);
-    if (layout_note(stack->layout, off, end - off) || stack->layout_behind)
+    struct layout_piece *news = &stack->since_layout;
+    uint64_t lo = news->len > 0 && news->off < off ? news->off : off;
+    uint64_t hi = news->len > 0 && news->off + news->len > end ? news->off + news->len : end;
+    *news = (struct layout_piece){lo, hi - lo};
+    if (layout_note(stack->layout, off, end - off) || stack->layout_behind) {
+        /* A directory after its voxels: what came since the last one may be complete now. */
         stack_update_layout(stack, false, false);
+        off = lo;
+        end = hi;
+        news->len = 0;
+    }
     if (stack->kind == STACK_BLOB)
         flush_completed(stack, off, end);
 }

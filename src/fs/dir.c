@@ -86,7 +86,7 @@ static struct inode *look_up(const struct request *r, const char *name,
                              struct fuse_entry_param *entry)
 {
     struct inode *inode;
-    if (is_dots(name) || inode_is_short(r->fs->inodes) ||
+    if (is_dots(name) || inode_supply(r->fs->inodes) != INODE_PLENTY ||
         name_find(r->fs, r->handle->inode, name, &inode) < 0)
         return NULL;
     if (name_entry(r->fs, inode, entry) == 0)

@@ -17,7 +17,7 @@ struct inode_table {
     size_t n_inodes;
     uint64_t generations;
     int limit;
-    bool is_short;
+    enum inode_supply supply;
     void (*watcher)(void *ctx);
     void *watcher_ctx;
 };
@@ -157,6 +157,15 @@ static struct inode *new_inode(struct volume *volume, const struct tree_entry *e
     return inode;
 }
 
+static void note_descriptor(struct inode_table *table, int fd)
+{
+    bool is_short = table->watcher != NULL && fd > table->limit;
+    bool is_scarce = is_short && fd - table->limit > table->limit / 6; /* half of what is left */
+    table->supply = is_scarce ? INODE_SCARCE : is_short ? INODE_SHORT : INODE_PLENTY;
+    if (is_short)
+        table->watcher(table->watcher_ctx);
+}
+
 int inode_lookup(struct inode_table *table, struct volume *volume, const struct tree_entry *entry,
                  uint64_t parent, const char *name, struct inode **out)
 {
@@ -179,9 +188,7 @@ int inode_lookup(struct inode_table *table, struct volume *volume, const struct 
     char *old = inode->name;
     inode->name = copy; /* NULL: cannot be pruned by name, and that is all */
     inode->parent = parent;
-    table->is_short = table->watcher != NULL && entry->fd > table->limit;
-    if (table->is_short)
-        table->watcher(table->watcher_ctx);
+    note_descriptor(table, entry->fd);
     pthread_mutex_unlock(&table->lock);
     free(old);
     if (made != NULL)
@@ -246,12 +253,12 @@ void inode_refused(struct inode_table *table)
     pthread_mutex_unlock(&table->lock);
 }
 
-bool inode_is_short(struct inode_table *table)
+enum inode_supply inode_supply(struct inode_table *table)
 {
     pthread_mutex_lock(&table->lock);
-    bool is_short = table->is_short;
+    enum inode_supply supply = table->supply;
     pthread_mutex_unlock(&table->lock);
-    return is_short;
+    return supply;
 }
 
 size_t inode_count(struct inode_table *table)

@@ -64,8 +64,10 @@ void inode_release(struct inode_table *table, struct inode *inode);
 void inode_watch(struct inode_table *table, int limit, void (*watcher)(void *ctx), void *ctx);
 /* Calls it now: a descriptor was refused. */
 void inode_refused(struct inode_table *table);
-/* Whether the last lookup brought such a descriptor: what can do without should. */
-bool inode_is_short(struct inode_table *table);
+/* How near the end the last lookup came: above the limit, what can do without a descriptor should;
+ * far above it, who wants one should wait a little. */
+enum inode_supply { INODE_PLENTY, INODE_SHORT, INODE_SCARCE };
+enum inode_supply inode_supply(struct inode_table *table);
 
 size_t inode_count(struct inode_table *table);
 

@@ -271,12 +271,12 @@ static int drop_tail(struct blob *blob, const struct located *found, uint64_t by
     return 0;
 }
 
-static int load_missing(struct blob *blob, uint64_t off, uint64_t end)
+static int load_missing(struct blob *blob, uint64_t off, uint64_t end, bool wanted)
 {
     struct page_ref ref;
     uint64_t high;
     pthread_mutex_lock(&blob->lock);
-    bool missing = table_missing(blob->table, off, end, &ref, &high);
+    bool missing = table_missing(blob->table, off, end, wanted, &ref, &high);
     pthread_mutex_unlock(&blob->lock);
     if (!missing)
         return 0;
@@ -290,7 +290,7 @@ static int drop_beyond_size(struct blob *blob)
         int r = blob_punch(blob, blob->last.size, UINT64_MAX - blob->last.size);
         if (r != -EAGAIN)
             return r;
-        r = load_missing(blob, blob->last.size, blob->last.size + 1);
+        r = load_missing(blob, blob->last.size, blob->last.size + 1, false);
         if (r < 0)
             return r;
     }
@@ -573,13 +573,18 @@ int blob_prepare(struct blob *blob, uint64_t off, uint64_t len)
     uint64_t end = len < UINT64_MAX - off ? off + len : UINT64_MAX;
     if (end == off)
         end = off < UINT64_MAX ? off + 1 : off;
-    /* both borders; between them as many as may stay together */
+    int r, n_wanted = 0;
+    while ((r = load_missing(blob, off, end, true)) > 0)
+        n_wanted++;
+    if (r < 0 || n_wanted > 0)
+        return r;
+    /* nothing has been asked for yet: both borders, between them as many as may stay together */
     pthread_mutex_lock(&blob->lock);
     size_t n_max = blob->limit / 2 + 1;
     pthread_mutex_unlock(&blob->lock);
-    int r = load_missing(blob, end - 1, end);
+    r = load_missing(blob, end - 1, end, false);
     for (size_t n = 0; r >= 0 && n < n_max; n++) {
-        r = load_missing(blob, off, end);
+        r = load_missing(blob, off, end, false);
         if (r == 0)
             break;
     }

@@ -37,6 +37,7 @@ struct page {
     uint64_t version;           /* of its last change */
     bool dirty;                 /* to be written by the next snapshot */
     bool listed;                /* the last published directory has an entry with this low key */
+    bool wanted;                /* absent, and something came to nothing for it */
     struct page *newer, *older; /* clean pages by last use */
 };
 
@@ -300,8 +301,10 @@ int table_find(struct table *table, uint64_t off, struct blob_extent *out)
 {
     size_t i = page_index(table, off);
     struct page *page = table->pages[i];
-    if (!page->records)
+    if (!page->records) {
+        page->wanted = true;
         return -EAGAIN;
+    }
     touch(table, page);
 
     const struct page_record *at = page->records->at;
@@ -316,14 +319,14 @@ int table_find(struct table *table, uint64_t off, struct blob_extent *out)
     return 0;
 }
 
-bool table_missing(const struct table *table, uint64_t off, uint64_t end, struct page_ref *ref,
-                   uint64_t *high)
+bool table_missing(const struct table *table, uint64_t off, uint64_t end, bool wanted,
+                   struct page_ref *ref, uint64_t *high)
 {
     for (size_t i = page_index(table, off); i < table->n_pages; i++) {
         const struct page *page = table->pages[i];
         if (page->ref.low >= end)
             break;
-        if (!page->records) {
+        if (!page->records && (page->wanted || !wanted)) {
             *ref = page->ref;
             *high = page_high(table, i);
             return true;
@@ -351,6 +354,7 @@ void table_attach(struct table *table, const struct page_ref *ref, struct record
     bool wanted = !page->records && page->ref.low == ref->low && page->ref.off == ref->off;
     if (wanted) {
         page->records = *records;
+        page->wanted = false;
         *records = NULL;
         if (!page->dirty)
             list_clean(table, page);
@@ -370,12 +374,12 @@ struct need {
 
 /* Adds what changing [off, end) needs at most, when the change as a whole puts in at most `more`
  * records. A page that lies wholly in the range need not be here: it goes. */
-static void count_need(const struct table *table, uint64_t off, uint64_t end, size_t more,
+static void count_need(struct table *table, uint64_t off, uint64_t end, size_t more,
                        size_t *counted, struct need *need)
 {
     size_t first = page_index(table, off), last = page_index(table, end - 1);
     for (size_t i = first; i <= last; i++) {
-        const struct page *page = table->pages[i];
+        struct page *page = table->pages[i];
         bool covered = page->ref.low >= off && page_high(table, i) <= end;
         if (covered) {
             need->removed++;
@@ -383,6 +387,7 @@ static void count_need(const struct table *table, uint64_t off, uint64_t end, si
             continue;
         }
         if (!page->records) {
+            page->wanted = true;
             need->missing++;
             continue;
         }

@@ -35,10 +35,10 @@ int table_find(struct table *table, uint64_t off, struct blob_extent *out);
 
 /* ---- loading ---- */
 
-/* The first page with bytes of [off, end) that is not here; false where all are. `high` is where
- * the page's range ends. */
-bool table_missing(const struct table *table, uint64_t off, uint64_t end, struct page_ref *ref,
-                   uint64_t *high);
+/* The first page with bytes of [off, end) that is not here; false where all are. With `wanted` only
+ * pages count for which a call has returned -EAGAIN. `high` is where the page's range ends. */
+bool table_missing(const struct table *table, uint64_t off, uint64_t end, bool wanted,
+                   struct page_ref *ref, uint64_t *high);
 /* The first page that has to be written again but is not here (after table_distrust()). */
 bool table_missing_dirty(const struct table *table, struct page_ref *ref, uint64_t *high);
 

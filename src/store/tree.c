@@ -677,17 +677,26 @@ int tree_replace(struct tree *tree, int fd, int temp_dir, const char *temp_name)
         return r;
     /* The blob's name must be on disk before the other name of the same bytes goes. */
     r = sync_dir(place.dir_fd);
-    if (r == 0 && strcmp(path, place.stored) != 0) {
+    if (strcmp(path, place.stored) != 0) {
+        if (r < 0) { /* the plain file stays what counts */
+            close(place.dir_fd);
+            return r;
+        }
         pthread_rwlock_wrlock(&tree->lock);
-        r = replace_end(tree, fd, &place, path, &blob);
+        int ended = replace_end(tree, fd, &place, path, &blob);
+        if (ended < 0) /* the plain file went elsewhere: its copy must not stand in for it */
+            unlinkat(place.dir_fd, path, 0);
         pthread_rwlock_unlock(&tree->lock);
-        if (r == 0)
-            r = sync_dir(place.dir_fd);
+        if (ended < 0) {
+            close(place.dir_fd);
+            return ended;
+        }
+        r = sync_dir(place.dir_fd);
     }
     if (r == 0)
         r = sync_dir(temp_dir);
     close(place.dir_fd);
-    return r;
+    return r < 0 ? 1 : 0;
 }
 
 /* ---- readdir ---- */

@@ -53,10 +53,10 @@ int tree_rename(struct tree *tree, int from_dir, const char *from, int to_dir, c
 int tree_become_blob(struct tree *tree, int fd);
 /* The way back, for a blob that was truncated to nothing. Same errors. */
 int tree_become_plain(struct tree *tree, int fd);
-/* Replaces the regular file behind `fd` (either spelling) by `new_fd`, a finished blob under
- * `temp_name` in directory `temp_dir` on the same filesystem: one rename, and for a plain file the
- * unlink of the old spelling. The directories are synced. Same errors, and -EBUSY where it has other
- * links. */
+/* Replaces the regular file behind `fd` (either spelling) by the finished blob `temp_name` in directory
+ * `temp_dir` on the same filesystem: one rename, and for a plain file the unlink of the old spelling.
+ * The directories are synced. 0; 1: replaced, but a sync failed, so a power cut may undo it; or the
+ * errors above, also -EBUSY where it has other links: nothing has changed then. */
 int tree_replace(struct tree *tree, int fd, int temp_dir, const char *temp_name);
 
 /* Visible path of an open file or directory relative to the root ("" for the root itself), no leading

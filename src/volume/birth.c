@@ -55,13 +55,17 @@ static enum verdict judge(const struct stack *stack, bool final)
 }
 
 /* Renames and writes the header. No lock held; `transition` keeps everybody else out. */
-static int make_blob(struct stack *stack, struct blobref **out)
+static int make_blob(struct stack *stack, bool *named_blob, struct blobref **out)
 {
     struct volume *volume = stack->volume;
-    if (!stack->named_blob) {
+    bool renamed = !*named_blob;
+    if (renamed) {
         int r = tree_become_blob(volume->tree, stack->fd);
-        if (r < 0)
+        if (r == -EBUSY || r == -ESTALE || r == -ENAMETOOLONG || r == -EEXIST)
             return -ESTALE; /* other links, no name, no room for the suffix: stays plain */
+        if (r < 0)
+            return r;
+        *named_blob = true;
     }
     struct blob_header header = {
         .pipename = sqy_pipeline_text(stack->pipeline), .type = SQY_BYTES, .rank = 1, .shape = {0}};
@@ -69,19 +73,20 @@ static int make_blob(struct stack *stack, struct blobref **out)
     int fd = stack_open_backing(stack, true);
     int r = fd < 0 ? fd : blob_create(volume->io, fd, &header, &blob);
     if (r >= 0) {
+        fd = blob_fd(blob);
         *out = blobref_create(volume, blob, true);
-        if (*out != NULL)
-            return 0;
+        r = *out != NULL ? 0 : -ENOMEM;
+    }
+    if (r >= 0)
+        return 0;
+    if (fd >= 0 && ftruncate(fd, 0) < 0)
+        log_warn("cannot empty a blob that could not be begun: %s", strerror(errno));
+    if (blob != NULL)
         blob_close(&blob);
-        return -ENOMEM;
-    }
-    if (fd >= 0) {
-        if (ftruncate(fd, 0) < 0)
-            log_warn("cannot empty a blob that could not be begun: %s", strerror(errno));
+    else if (fd >= 0)
         close(fd);
-    }
-    if (!stack->named_blob && tree_become_plain(volume->tree, stack->fd) < 0)
-        stack->named_blob = true; /* an empty blob is as good a name to try again under */
+    if (renamed && tree_become_plain(volume->tree, stack->fd) == 0)
+        *named_blob = false; /* else: an empty blob is as good a name to try again under */
     return r;
 }
 
@@ -148,14 +153,16 @@ int birth_classify(struct stack *stack, bool final)
     if (r < 0)
         return r;
     stack->transition = true;
+    bool named_blob = stack->named_blob;
     pthread_mutex_unlock(&stack->lock);
     struct blobref *ref = NULL;
     if (verdict == VERDICT_BLOB)
-        r = make_blob(stack, &ref);
+        r = make_blob(stack, &named_blob, &ref);
     if (verdict == VERDICT_PLAIN || r == -ESTALE)
         r = make_plain(stack);
     pthread_mutex_lock(&stack->lock);
     stack->transition = false;
+    stack->named_blob = named_blob;
     if (r >= 0 && ref != NULL)
         became_blob(stack, ref);
     else if (r >= 0)

@@ -27,6 +27,34 @@ static int source_read(void *ctx, void *buf, size_t len, uint64_t off)
     return read_exact(ctx, buf, len, off);
 }
 
+/* Reads the finished blob and compares: the old file goes only for one that was seen to be right.
+ */
+static int check_copy(struct stack *stack, int fd, uint64_t size)
+{
+    enum { PIECE = 1 << 20 };
+    struct blob *blob = NULL;
+    struct pack_reader *reader = NULL;
+    uint8_t *old = malloc(2 * PIECE), *new = old + PIECE;
+    int own = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    int r = old == NULL ? -ENOMEM : own < 0 ? -errno : blob_open(&io_system, own, false, &blob);
+    if (r < 0 && own >= 0)
+        close(own);
+    if (r >= 0)
+        r = pack_reader_create(blob, &reader);
+    for (uint64_t at = 0; at < size && r >= 0; at += PIECE) {
+        size_t len = size - at < PIECE ? (size_t)(size - at) : PIECE;
+        r = read_exact(stack, old, len, at);
+        if (r >= 0)
+            r = pack_reader_read(reader, new, len, at, NULL);
+        if (r >= 0 && memcmp(old, new, len) != 0)
+            r = -EIO;
+    }
+    pack_reader_destroy(&reader);
+    blob_close(&blob);
+    free(old);
+    return r;
+}
+
 static int copy_xattr(int from, int to, const char *name)
 {
     char value[65536];
@@ -43,8 +71,8 @@ static int copy_attributes(int from, int to, const struct stat *st)
 {
     char link[64], names[65536];
     snprintf(link, sizeof(link), "/proc/self/fd/%d", from);
-    if (fchown(to, st->st_uid, st->st_gid) < 0 && errno != EPERM)
-        return -errno;
+    if (fchown(to, st->st_uid, st->st_gid) < 0)
+        return -errno; /* never hand a file over to whoever compacts it */
     if (fchmod(to, st->st_mode & 07777) < 0)
         return -errno;
     ssize_t len = listxattr(link, names, sizeof(names));
@@ -68,6 +96,8 @@ static int write_copy(struct stack *stack, int fd, const struct stat *st, uint64
                                    .raw = stack->volume->config.raw,
                                    .n_raw = stack->volume->config.n_raw};
     int r = pack_encode(&source, &options, fd);
+    if (r >= 0)
+        r = check_copy(stack, fd, size);
     if (r >= 0)
         r = copy_attributes(stack->fd, fd, st);
     struct timespec times[2] = {st->st_atim, *mtime};
@@ -104,7 +134,8 @@ static int rewrite(struct stack *stack, uint64_t size, const struct timespec *mt
     if (r >= 0)
         r = tree_replace(volume->tree, stack->fd, volume->state_fd, temp);
     if (r >= 0) { /* the stack's descriptor names the new inode now, under the same number */
-        dup3(path_fd, stack->fd, O_CLOEXEC);
+        while (dup3(path_fd, stack->fd, O_CLOEXEC) < 0 && (errno == EINTR || errno == EBUSY))
+            ;
         stack_rekey(stack, &st);
     } else {
         unlinkat(volume->state_fd, temp, 0);

@@ -198,16 +198,30 @@ static void consider_conversion(struct volume *volume, const char *path)
     stack_put(&stack);
 }
 
+static void note_failed(const char *path, const char *what, int r)
+{
+    if (r < 0)
+        log_warn("%s: %s does not know of its new name: %s", path, what, strerror(-r));
+}
+
 void volume_note_rename(struct volume *volume, const char *from, const char *to)
 {
-    index_rename(volume->index, from, to);
-    policy_rename(volume->policy, from, to);
+    note_failed(to, "the index", index_rename(volume->index, from, to));
+    note_failed(to, POLICY_FILE, policy_rename(volume->policy, from, to, false));
     if (!volume->config.read_only)
         consider_conversion(volume, to);
 }
 
+void volume_note_exchange(struct volume *volume, const char *a, const char *b)
+{
+    /* Rows are made again from the store where one is asked for: all that they cost. */
+    note_failed(a, "the index", index_remove(volume->index, a));
+    note_failed(b, "the index", index_remove(volume->index, b));
+    note_failed(a, POLICY_FILE, policy_rename(volume->policy, a, b, true));
+}
+
 void volume_note_unlink(struct volume *volume, const char *path)
 {
-    index_remove(volume->index, path);
-    policy_remove(volume->policy, path);
+    note_failed(path, "the index", index_remove(volume->index, path));
+    note_failed(path, POLICY_FILE, policy_remove(volume->policy, path));
 }

@@ -12,7 +12,7 @@
 #include "base/log.h"
 
 #define POLICY_TEMP ".sqyfs/policy.new"
-/* Nobody writes a policy file by hand that is longer; a longer one is not read. */
+/* Nobody writes a policy file by hand that is longer; a longer one is refused. */
 #define POLICY_MAX_BYTES (16u << 20)
 
 /* A line of the file; `path` NULL where it is a comment or not understood: kept as it is. */
@@ -21,17 +21,29 @@ struct line {
     char *path;
 };
 
-struct policy {
-    int root_fd;
-    pthread_mutex_t lock; /* guards the lines; held while the file is replaced, which is rare */
-    struct line *lines;
-    size_t n_lines;
+struct lines {
+    struct line *line;
+    size_t n;
 };
 
-static void free_line(struct line *line)
+/* A change is made to a copy of the lines, which is saved, and then takes their place: memory and
+ * file say the same whatever fails. */
+struct policy {
+    int root_fd;
+    pthread_mutex_t lock; /* guards the lines; a leaf */
+    pthread_mutex_t
+        change; /* one change at a time, held while the file is replaced; before `lock` */
+    struct lines lines;
+};
+
+static void free_lines(struct lines *lines)
 {
-    free(line->text);
-    free(line->path);
+    for (size_t i = 0; i < lines->n; i++) {
+        free(lines->line[i].text);
+        free(lines->line[i].path);
+    }
+    free(lines->line);
+    *lines = (struct lines){NULL, 0};
 }
 
 static char *unescape(const char *escaped)
@@ -62,33 +74,34 @@ static void print_escaped(FILE *file, const char *plain)
     }
 }
 
-static int add_line(struct policy *policy, char *text, char *path)
+/* Takes both strings over, also when it fails; `text` NULL is -ENOMEM. */
+static int add_line(struct lines *lines, char *text, char *path)
 {
-    struct line *grown = realloc(policy->lines, (policy->n_lines + 1) * sizeof(*grown));
+    struct line *grown = realloc(lines->line, (lines->n + 1) * sizeof(*grown));
     if (grown != NULL)
-        policy->lines = grown;
+        lines->line = grown;
     if (grown == NULL || text == NULL) {
         free(text);
         free(path);
         return -ENOMEM;
     }
-    policy->lines[policy->n_lines++] = (struct line){text, path};
+    lines->line[lines->n++] = (struct line){text, path};
     return 0;
 }
 
-static int parse_line(struct policy *policy, char *line)
+static int parse_line(struct lines *lines, char *line)
 {
     char *text = strchr(line, '\t');
     char *path = text != NULL ? strchr(text + 1, '\t') : NULL;
     if (path == NULL || text - line != 8 || strncmp(line, "pipeline", 8) != 0) {
         if (line[0] != '#' && line[0] != '\0')
             log_warn("%s: a line is not understood and left alone: %s", POLICY_FILE, line);
-        return add_line(policy, strdup(line), NULL);
+        return add_line(lines, strdup(line), NULL);
     }
     char *plain = unescape(path + 1);
     if (plain == NULL)
         return -ENOMEM;
-    return add_line(policy, strndup(text + 1, (size_t)(path - text - 1)), plain);
+    return add_line(lines, strndup(text + 1, (size_t)(path - text - 1)), plain);
 }
 
 static int read_file(struct policy *policy)
@@ -105,11 +118,13 @@ static int read_file(struct policy *policy)
     size_t cap = 0, total = 0;
     ssize_t len;
     int r = 0;
-    while (r >= 0 && total < POLICY_MAX_BYTES && (len = getline(&line, &cap, file)) > 0) {
+    while (r >= 0 && (len = getline(&line, &cap, file)) > 0) {
         total += (size_t)len;
         line[strcspn(line, "\n")] = '\0';
-        r = parse_line(policy, line);
+        r = total > POLICY_MAX_BYTES ? -EFBIG : parse_line(&policy->lines, line);
     }
+    if (r >= 0 && ferror(file)) /* what was not read would be lost when it is saved */
+        r = -EIO;
     free(line);
     fclose(file);
     return r;
@@ -122,6 +137,7 @@ int policy_open(int root_fd, struct policy **out)
         return -ENOMEM;
     policy->root_fd = root_fd;
     pthread_mutex_init(&policy->lock, NULL);
+    pthread_mutex_init(&policy->change, NULL);
     int r = read_file(policy);
     if (r < 0) {
         policy_close(&policy);
@@ -136,35 +152,34 @@ void policy_close(struct policy **policy_p)
     struct policy *policy = *policy_p;
     if (policy == NULL)
         return;
-    for (size_t i = 0; i < policy->n_lines; i++)
-        free_line(&policy->lines[i]);
-    free(policy->lines);
+    free_lines(&policy->lines);
+    pthread_mutex_destroy(&policy->change);
     pthread_mutex_destroy(&policy->lock);
     free(policy);
     *policy_p = NULL;
 }
 
-static struct line *find(struct policy *policy, const char *path, size_t len)
+static struct line *find(const struct lines *lines, const char *path, size_t len)
 {
-    for (size_t i = policy->n_lines; i-- > 0;) { /* the last line counts */
-        struct line *line = &policy->lines[i];
+    for (size_t i = lines->n; i-- > 0;) { /* the last line counts */
+        struct line *line = &lines->line[i];
         if (line->path != NULL && strlen(line->path) == len && memcmp(line->path, path, len) == 0)
             return line;
     }
     return NULL;
 }
 
-int policy_get(struct policy *policy, const char *path, int inherit, char **text)
+int policy_get(struct policy *policy, const char *path, bool inherit, char **text)
 {
     pthread_mutex_lock(&policy->lock);
     size_t len = strlen(path);
-    struct line *line = find(policy, path, len);
+    struct line *line = find(&policy->lines, path, len);
     while (line == NULL && inherit && len > 0) {
         while (len > 0 && path[len - 1] != '/')
             len--;
         if (len > 0)
             len--;
-        line = find(policy, path, len);
+        line = find(&policy->lines, path, len);
     }
     int r = -ENODATA;
     if (line != NULL) {
@@ -175,10 +190,10 @@ int policy_get(struct policy *policy, const char *path, int inherit, char **text
     return r;
 }
 
-static void print_lines(const struct policy *policy, FILE *file)
+static void print_lines(const struct lines *lines, FILE *file)
 {
-    for (size_t i = 0; i < policy->n_lines; i++) {
-        const struct line *line = &policy->lines[i];
+    for (size_t i = 0; i < lines->n; i++) {
+        const struct line *line = &lines->line[i];
         if (line->path == NULL) {
             fprintf(file, "%s\n", line->text);
             continue;
@@ -189,10 +204,10 @@ static void print_lines(const struct policy *policy, FILE *file)
     }
 }
 
-/* To a new file, synced, then over the old one. Lock held. */
-static int save(struct policy *policy)
+/* To a new file, synced, then over the old one. */
+static int save(int root_fd, const struct lines *lines)
 {
-    int fd = openat(policy->root_fd, POLICY_TEMP, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+    int fd = openat(root_fd, POLICY_TEMP, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
     if (fd < 0)
         return -errno;
     FILE *file = fdopen(fd, "w");
@@ -200,90 +215,118 @@ static int save(struct policy *policy)
         close(fd);
         return -ENOMEM;
     }
-    print_lines(policy, file);
-    bool written = fflush(file) == 0 && fsync(fd) == 0;
-    int r = written ? 0 : -errno;
+    print_lines(lines, file);
+    bool written = !ferror(file) && fflush(file) == 0 && fsync(fd) == 0;
+    int r = written ? 0 : -EIO;
     fclose(file);
-    if (r >= 0 && renameat(policy->root_fd, POLICY_TEMP, policy->root_fd, POLICY_FILE) < 0)
+    if (r >= 0 && renameat(root_fd, POLICY_TEMP, root_fd, POLICY_FILE) < 0)
         r = -errno;
-    if (r >= 0 && fsync(policy->root_fd) < 0)
+    if (r >= 0 && fsync(root_fd) < 0)
         r = -errno;
     return r;
 }
 
-static void remove_line(struct policy *policy, struct line *line)
+/* A change takes the old lines one by one and adds what becomes of each. */
+struct change {
+    const char *from, *to, *text;
+    bool exchange, any;
+    struct lines lines;
+};
+
+typedef int change_fn(struct change *change, const struct line *line);
+
+static int keep(struct change *change, const struct line *line, char *path)
 {
-    free_line(line);
-    size_t at = (size_t)(line - policy->lines);
-    memmove(line, line + 1, (policy->n_lines - at - 1) * sizeof(*line));
-    policy->n_lines--;
+    if (line->path != NULL && path == NULL)
+        return -ENOMEM;
+    return add_line(&change->lines, strdup(line->text), path);
+}
+
+static int apply(struct policy *policy, struct change *change, change_fn *fn)
+{
+    int r = 0;
+    for (size_t i = 0; i < policy->lines.n && r >= 0; i++)
+        r = fn(change, &policy->lines.line[i]);
+    if (r >= 0 && change->text != NULL) {
+        char *path = strdup(change->from);
+        r = path != NULL ? add_line(&change->lines, strdup(change->text), path) : -ENOMEM;
+        change->any = true;
+    }
+    if (r >= 0 && change->any)
+        r = save(policy->root_fd, &change->lines);
+    if (r >= 0 && change->any) {
+        pthread_mutex_lock(&policy->lock);
+        struct lines old = policy->lines;
+        policy->lines = change->lines;
+        change->lines = old;
+        pthread_mutex_unlock(&policy->lock);
+    }
+    free_lines(&change->lines);
+    return r;
+}
+
+static int make_change(struct policy *policy, struct change *change, change_fn *fn)
+{
+    pthread_mutex_lock(&policy->change);
+    int r = apply(policy, change, fn);
+    pthread_mutex_unlock(&policy->change);
+    return r;
+}
+
+static int drop_exact(struct change *change, const struct line *line)
+{
+    if (line->path == NULL || strcmp(line->path, change->from) != 0)
+        return keep(change, line, line->path != NULL ? strdup(line->path) : NULL);
+    change->any = true;
+    return 0;
 }
 
 int policy_set(struct policy *policy, const char *path, const char *text)
 {
-    pthread_mutex_lock(&policy->lock);
-    struct line *line = find(policy, path, strlen(path));
-    int r = text == NULL && line == NULL ? -ENODATA : 0;
-    while (line != NULL) {
-        remove_line(policy, line);
-        line = find(policy, path, strlen(path));
-    }
-    if (r >= 0 && text != NULL) {
-        char *copy = strdup(path);
-        r = copy != NULL ? add_line(policy, strdup(text), copy) : -ENOMEM;
-    }
-    if (r >= 0)
-        r = save(policy);
-    pthread_mutex_unlock(&policy->lock);
-    return r;
+    struct change change = {.from = path, .text = text};
+    int r = make_change(policy, &change, drop_exact);
+    return r >= 0 && !change.any ? -ENODATA : r;
 }
 
 /* What follows `dir` in `path` ("" or "/..."), or NULL where it is not below. */
 static const char *below(const char *path, const char *dir)
 {
     size_t len = strlen(dir);
-    if (strncmp(path, dir, len) != 0 || (path[len] != '\0' && path[len] != '/'))
+    if (path == NULL || strncmp(path, dir, len) != 0 || (path[len] != '\0' && path[len] != '/'))
         return NULL;
     return path + len;
 }
 
-int policy_rename(struct policy *policy, const char *from, const char *to)
+static int move(struct change *change, const struct line *line)
 {
-    pthread_mutex_lock(&policy->lock);
-    int r = 0;
-    bool any = false;
-    for (size_t i = 0; i < policy->n_lines && r >= 0; i++) {
-        struct line *line = &policy->lines[i];
-        const char *rest = line->path != NULL ? below(line->path, from) : NULL;
-        char *renamed;
-        if (rest == NULL)
-            continue;
-        if (asprintf(&renamed, "%s%s", to, rest) < 0) {
-            r = -ENOMEM;
-            break;
-        }
-        free(line->path);
-        line->path = renamed;
-        any = true;
+    const char *to = change->to, *rest = below(line->path, change->from);
+    if (rest == NULL && change->exchange) {
+        to = change->from;
+        rest = below(line->path, change->to);
     }
-    if (r >= 0 && any)
-        r = save(policy);
-    pthread_mutex_unlock(&policy->lock);
-    return r;
+    if (rest == NULL)
+        return keep(change, line, line->path != NULL ? strdup(line->path) : NULL);
+    char *path;
+    change->any = true;
+    return keep(change, line, asprintf(&path, "%s%s", to, rest) < 0 ? NULL : path);
+}
+
+int policy_rename(struct policy *policy, const char *from, const char *to, bool exchange)
+{
+    struct change change = {.from = from, .to = to, .exchange = exchange};
+    return make_change(policy, &change, move);
+}
+
+static int drop_below(struct change *change, const struct line *line)
+{
+    if (below(line->path, change->from) == NULL)
+        return keep(change, line, line->path != NULL ? strdup(line->path) : NULL);
+    change->any = true;
+    return 0;
 }
 
 int policy_remove(struct policy *policy, const char *path)
 {
-    pthread_mutex_lock(&policy->lock);
-    bool any = false;
-    for (size_t i = policy->n_lines; i-- > 0;) {
-        struct line *line = &policy->lines[i];
-        if (line->path != NULL && below(line->path, path) != NULL) {
-            remove_line(policy, line);
-            any = true;
-        }
-    }
-    int r = any ? save(policy) : 0;
-    pthread_mutex_unlock(&policy->lock);
-    return r;
+    struct change change = {.from = path};
+    return make_change(policy, &change, drop_below);
 }

@@ -10,6 +10,8 @@
 #ifndef SQYFS_VOLUME_POLICY_H
 #define SQYFS_VOLUME_POLICY_H
 
+#include <stdbool.h>
+
 struct policy;
 
 #define POLICY_FILE ".sqyfs-policy"
@@ -21,11 +23,12 @@ void policy_close(struct policy **policy);
 
 /* What is set on this very directory, or on the nearest above `path` (`inherit`). -ENODATA. Caller
  * frees. */
-int policy_get(struct policy *policy, const char *path, int inherit, char **text);
+int policy_get(struct policy *policy, const char *path, bool inherit, char **text);
 /* NULL removes (-ENODATA where nothing is set). The file is replaced atomically and synced. */
 int policy_set(struct policy *policy, const char *path, const char *text);
-/* A directory got another name, or is gone: entries at and below it follow. */
-int policy_rename(struct policy *policy, const char *from, const char *to);
+/* A directory got another name (`exchange`: and the other way round), or is gone: entries at and
+ * below it follow. */
+int policy_rename(struct policy *policy, const char *from, const char *to, bool exchange);
 int policy_remove(struct policy *policy, const char *path);
 
 #endif

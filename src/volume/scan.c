@@ -116,7 +116,8 @@ int scan_is_cut(const struct io *io, int fd, struct blob *blob, bool *header_los
     if (header_lost != NULL)
         *header_lost = r < 0;
     if (r == 0) {
-        claimed = header.header_bytes + header.encoded_bytes;
+        if (__builtin_add_overflow(header.header_bytes, header.encoded_bytes, &claimed))
+            claimed = UINT64_MAX;
         sqy_header_free(&header);
     }
     uint64_t size = (uint64_t)st.st_size;

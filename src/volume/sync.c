@@ -75,16 +75,27 @@ static void sync_each(struct volume *volume, struct sync_request *head)
     }
 }
 
+/* After a failure nobody knows which bytes are on the disk: each blob sees to its own. */
+static int sync_filesystem(int root, struct sync_request *head)
+{
+    if (syncfs(root) == 0)
+        return 0;
+    int r = -errno;
+    for (struct sync_request *request = head; request != NULL; request = request->next)
+        blob_sync_failed(request->ref->blob);
+    return r;
+}
+
 static void sync_all(struct volume *volume, struct sync_request *head)
 {
     int root = tree_root(volume->tree);
-    int r = syncfs(root) < 0 ? -errno : 0;
+    int r = sync_filesystem(root, head);
     for (struct sync_request *request = head; request != NULL; request = request->next) {
         request->result = r;
         if (r >= 0)
             checkpoint(volume, request, BLOB_NO_SYNC);
     }
-    r = r >= 0 && syncfs(root) < 0 ? -errno : r;
+    r = r >= 0 ? sync_filesystem(root, head) : r;
     for (struct sync_request *request = head; request != NULL; request = request->next)
         if (request->result >= 0)
             request->result = r;

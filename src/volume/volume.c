@@ -17,10 +17,7 @@
 #include "store/names.h"
 #include "volume/scan.h"
 
-#define STATE_DIR    ".sqyfs"
-#define LOCK_LEAVING "leaving\n" /* what the lock file says while its holder drains */
-#define LOCK_WAIT_MS 1500
-#define LOCK_POLL_NS 20000000L
+#define STATE_DIR ".sqyfs"
 /* Bytes left free on the backing disk, or one in RESERVE_SHARE of a small one: for checkpoints. */
 #define RESERVE_BYTES (32u << 20)
 #define RESERVE_SHARE 128
@@ -348,32 +345,6 @@ static void remove_temporaries(int state_fd)
     closedir(dir);
 }
 
-/* Whether whoever holds the lock is on its way out: unmounted, and storing what was left. */
-static bool is_leaving(int lock_fd)
-{
-    char text[sizeof(LOCK_LEAVING)] = "";
-    return pread(lock_fd, text, sizeof(text) - 1, 0) > 0 && strcmp(text, LOCK_LEAVING) == 0;
-}
-
-/* Unmounting returns before the last stacks are stored, and mounting again at once is common: so
- * waits for one that is leaving, and a moment for one that may be about to say so. */
-static int take_lock(int lock_fd)
-{
-    int64_t until = now_ms() + LOCK_WAIT_MS;
-    while (flock(lock_fd, LOCK_EX | LOCK_NB) < 0) {
-        if (errno != EWOULDBLOCK || (now_ms() > until && !is_leaving(lock_fd)))
-            return -errno;
-        nanosleep(&(const struct timespec){.tv_nsec = LOCK_POLL_NS}, NULL);
-    }
-    return ftruncate(lock_fd, 0) < 0 ? -errno : 0;
-}
-
-static void say_leaving(const struct volume *volume)
-{
-    if (volume->lock_fd >= 0)
-        io_pwrite_full(&io_system, volume->lock_fd, LOCK_LEAVING, strlen(LOCK_LEAVING), 0);
-}
-
 static int lock_store(const struct opening *opening, int root)
 {
     struct volume *volume = opening->volume;
@@ -386,7 +357,10 @@ static int lock_store(const struct opening *opening, int root)
         volume->lock_fd = openat(volume->state_fd, "lock", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (volume->lock_fd < 0)
         return fail(opening, -errno, "%s/" STATE_DIR "/lock: %s", store, strerror(errno));
-    if (take_lock(volume->lock_fd) < 0)
+    if (flock(volume->lock_fd, LOCK_EX | LOCK_NB) < 0 && errno != EWOULDBLOCK)
+        return fail(opening, -errno, "%s/" STATE_DIR "/lock: cannot be locked: %s", store,
+                    strerror(errno));
+    if (flock(volume->lock_fd, LOCK_EX | LOCK_NB) < 0)
         return fail(opening, -EBUSY,
                     "%s: is mounted already; unmount it there, or mount it here "
                     "with -o ro",
@@ -541,7 +515,6 @@ int volume_close(struct volume **volume)
 {
     if (*volume == NULL)
         return 0;
-    say_leaving(*volume);
     stop_threads(*volume);
     int r = volume_drain(*volume);
     if (r < 0)

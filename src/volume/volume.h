@@ -1,9 +1,7 @@
 /* One mount's worth of sqyfs without FUSE: a store, its pools of threads, spool, cache and index,
  * and the regular files in it ("stacks", whatever they turn out to hold). Testable without a mount.
  *
- * Everything here is thread safe. Lock order, outermost first: volume's table of stacks, a stack,
- * then the leaves (blob, spool, cache, tree, index, queue). No lock is held over I/O, encode,
- * decode or sqlite. */
+ * Everything here is thread safe; the order of locks stands in volume/core.h. */
 #ifndef SQYFS_VOLUME_VOLUME_H
 #define SQYFS_VOLUME_VOLUME_H
 
@@ -65,6 +63,7 @@ int volume_policy_set(struct volume *volume, const char *dir, const char *text);
 
 /* Tell the index and the policies that names have changed (visible paths). [waits] */
 void volume_note_rename(struct volume *volume, const char *from, const char *to);
+void volume_note_exchange(struct volume *volume, const char *a, const char *b);
 void volume_note_unlink(struct volume *volume, const char *path);
 
 /* ---- regular files ---- */

@@ -249,15 +249,21 @@ static void the_watcher_is_called_above_the_limit(void **state)
     get(f, "d0");
     get(f, "d1");
     assert_int_equal(calls, 0);
-    assert_false(inode_is_short(f->table));
+    assert_int_equal(inode_supply(f->table), INODE_PLENTY);
     struct inode *d = get(f, "d2");
     assert_int_equal(calls, 1);
-    assert_true(inode_is_short(f->table));
+    assert_true(inode_supply(f->table) != INODE_PLENTY);
+    get(f, "d3");
+    get(f, "f0");
+    get(f, "f1");
+    assert_int_equal(calls, 4);
+    assert_int_equal(inode_supply(f->table), INODE_SCARCE);
     inode_forget(f->table, d, 1);
     inode_watch(f->table, 0, NULL, NULL);
     get(f, "d2");
     inode_refused(f->table);
-    assert_int_equal(calls, 1);
+    assert_int_equal(calls, 4);
+    assert_int_equal(inode_supply(f->table), INODE_PLENTY);
 }
 
 static void *churn(void *arg)

@@ -477,6 +477,41 @@ static void test_behind_the_size(void **state)
     close(fd);
 }
 
+/* A commit far and wide over a table that does not fit memory asks for the pages it needs, and no
+ * others. */
+static void test_commit_far_and_wide(void **state)
+{
+    (void)state;
+    struct io_faulty io;
+    io_faulty_init(&io);
+    struct blob *blob = util_create(&io.io);
+    struct blob_chunk chunk;
+    uint8_t data[300] = {1};
+    struct blob_claim claims[30];
+    for (uint32_t i = 0; i < 30 * 256; i++)
+        assert_int_equal(util_write(blob, 8 * i, "byte", 4, 0), 0);
+    assert_int_equal(util_checkpoint(blob, 8 * 30 * 256, 1, 0), 0);
+    blob_limit_pages(blob, 2);
+    assert_int_equal(util_append(blob, data, 300, 0, &chunk), 0);
+    for (uint32_t i = 0; i < 30; i++)
+        claims[i] = (struct blob_claim){.off = 8 * 256 * i + 100, .len = 2, .src = 10 * i};
+    unsigned n = io.n[IO_PREAD];
+    int r, tries = 0;
+    while ((r = blob_commit(blob, &chunk, claims, 30)) == -EAGAIN) {
+        assert_true(++tries < 3);
+        assert_int_equal(blob_prepare(blob, 0, 8 * 30 * 256), 0);
+    }
+    assert_int_equal(r, 0);
+    assert_true(io.n[IO_PREAD] - n <= 30);
+    /* nobody has failed for want of a page: the range is loaded as far as it fits */
+    assert_int_equal(util_checkpoint(blob, 8 * 30 * 256, 2, 0), 0);
+    n = io.n[IO_PREAD];
+    assert_int_equal(blob_prepare(blob, 0, 8 * 30 * 256), 0);
+    assert_true(io.n[IO_PREAD] - n >= 1 && io.n[IO_PREAD] - n <= 4);
+    blob_close(&blob);
+    io_faulty_clear(&io);
+}
+
 static void test_pipelines(void **state)
 {
     (void)state;
@@ -687,6 +722,56 @@ static void test_lost_chunk_is_not_published(void **state)
     io_faulty_clear(&io);
 }
 
+/* The same for parts that are older than the failed sync, and listed after it. */
+static void test_lost_part_is_not_published(void **state)
+{
+    (void)state;
+    struct io_faulty io;
+    io_faulty_init(&io);
+    struct blob *blob = util_create(&io.io);
+    struct blob_chunk chunk;
+    struct blob_part part = {.len = 3};
+    struct blob_claim claim = {.off = 0, .len = 3};
+    assert_int_equal(util_append(blob, "abc", 3, BLOB_SPLIT, &chunk), 0);
+    part.off = chunk.coded_off;
+    io_faulty_fail(&io, IO_FDATASYNC, 1, EIO, false);
+    assert_int_equal(util_checkpoint(blob, 3, 1, 0), -EIO);
+    assert_int_equal(blob_append_parts(blob, &part, 1, &chunk.coded_off), 0);
+    assert_int_equal(blob_commit(blob, &chunk, &claim, 1), 0);
+    util_flip(blob_fd(blob), part.off);
+    assert_int_equal(util_checkpoint(blob, 3, 2, 0), -EIO);
+    util_flip(blob_fd(blob), part.off);
+    assert_int_equal(util_checkpoint(blob, 3, 3, 0), 0);
+    blob_close(&blob);
+    io_faulty_clear(&io);
+}
+
+/* Pages that a failed sync has lost are written again, also those that have left memory. */
+static void test_lost_pages_are_written_again(void **state)
+{
+    (void)state;
+    struct blob *blob = util_create(&io_system);
+    int fd = keep(blob);
+    uint8_t byte;
+    for (uint32_t i = 0; i < 1000; i++)
+        assert_int_equal(util_write(blob, 8 * i, "byte", 4, 0), 0);
+    uint64_t from = util_size(fd);
+    assert_int_equal(util_checkpoint(blob, 8000, 1, BLOB_NO_SYNC), 0);
+    uint64_t to = util_size(fd);
+    blob_limit_pages(blob, 1);
+    blob_sync_failed(blob);
+    assert_int_equal(util_checkpoint(blob, 8000, 2, 0), 0);
+    for (; from < to; from++)
+        util_flip(fd, from);
+    blob_close(&blob);
+    assert_int_equal(util_open(&io_system, fd, false, &blob), 0);
+    assert_int_equal(util_tag(blob), 2);
+    for (uint32_t i = 0; i < 1000; i++)
+        assert_int_equal(util_read(blob, 8 * i, &byte, 1), 0);
+    blob_close(&blob);
+    close(fd);
+}
+
 static void test_live_bytes(void **state)
 {
     (void)state;
@@ -724,6 +809,7 @@ int main(void)
         cmocka_unit_test(test_commits_that_make_no_sense),
         cmocka_unit_test(test_edges_of_the_plain_file),
         cmocka_unit_test(test_behind_the_size),
+        cmocka_unit_test(test_commit_far_and_wide),
         cmocka_unit_test(test_pipelines),
         cmocka_unit_test(test_wrapped_chunks_are_skippable),
         cmocka_unit_test(test_damaged_chunks),
@@ -731,6 +817,8 @@ int main(void)
         cmocka_unit_test(test_nothing_is_written_for_nothing),
         cmocka_unit_test(test_full_disk),
         cmocka_unit_test(test_lost_chunk_is_not_published),
+        cmocka_unit_test(test_lost_part_is_not_published),
+        cmocka_unit_test(test_lost_pages_are_written_again),
         cmocka_unit_test(test_live_bytes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -217,6 +217,50 @@ static void test_broken_chain(void **state)
     close(fd);
 }
 
+/* Two copies of a blob went their own ways; a record of one lies where the other's was. */
+static void test_record_of_another_history(void **state)
+{
+    (void)state;
+    uint64_t ends[N_POINTS + 1];
+    int fds[2];
+    uint64_t off[2], size = 0;
+    fds[0] = make_blob(ends, 0);
+    struct blob *blob;
+    uint8_t data[400];
+    for (uint32_t i = 0; i < 2000; i++) {
+        if (i == 0)
+            assert_int_equal(util_open(&io_system, fds[0], true, &blob), 0);
+        assert_int_equal(util_write(blob, 1000 + 8 * i, "more", 4, 0), 0);
+    }
+    assert_int_equal(util_checkpoint(blob, 20000, 50, BLOB_FULL), 0);
+    blob_close(&blob);
+    fds[1] = util_copy(fds[0]);
+    for (unsigned k = 0; k < 2; k++) {
+        assert_int_equal(util_open(&io_system, fds[k], true, &blob), 0);
+        for (uint32_t tag = 60; tag < 62; tag++) {
+            assert_int_equal(util_checkpoint(blob, 20000 + k, tag, 0), 0);
+            if (tag == 60) {
+                size = util_size(fds[k]);
+                off[k] = record_off(fds[k], size);
+            }
+        }
+        blob_close(&blob);
+    }
+    assert_int_equal(off[0], off[1]);
+    size -= off[0];
+    assert_true(size <= sizeof(data));
+    assert_int_equal(io_pread_exact(&io_system, fds[1], data, size, off[1]), 0);
+    util_poke(fds[0], off[0], data, size);
+    assert_int_equal(util_open(&io_system, fds[0], false, &blob), 0);
+    assert_int_equal(util_tag(blob), 60);
+    struct blob_state at;
+    blob_state(blob, &at);
+    assert_int_equal(at.size, 20001);
+    blob_close(&blob);
+    close(fds[0]);
+    close(fds[1]);
+}
+
 /* A damaged page costs what it holds and nothing else. */
 static void test_damaged_page(void **state)
 {
@@ -524,6 +568,7 @@ int main(void)
         cmocka_unit_test(test_something_behind_it),
         cmocka_unit_test(test_trailer_at_any_distance),
         cmocka_unit_test(test_broken_chain),
+        cmocka_unit_test(test_record_of_another_history),
         cmocka_unit_test(test_damaged_page),
         cmocka_unit_test(test_unsynced_pages_are_looked_at),
         cmocka_unit_test(test_lost_header),

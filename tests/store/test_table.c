@@ -81,7 +81,7 @@ static void load_around(struct bench *b, uint64_t off, uint64_t end)
 {
     struct page_ref ref;
     uint64_t high;
-    while (table_missing(b->table, off, end, &ref, &high)) {
+    while (table_missing(b->table, off, end, false, &ref, &high)) {
         assert_true(high > ref.low);
         load(b, &ref);
     }
@@ -409,6 +409,55 @@ static void test_joined_claims_are_one_extent(void **state)
     table_destroy(&b.table);
 }
 
+/* A record put between those that a snapshot holds does not show in it. */
+static void test_snapshot_stays_as_it_was(void **state)
+{
+    (void)state;
+    static struct bench b;
+    struct table_snapshot snapshot;
+    static struct page_record kept[100];
+    b = (struct bench){0};
+    assert_int_equal(table_create(&b.table), 0);
+    for (unsigned i = 0; i < 100; i++)
+        commit_run(&b, 10 * i, 2);
+    assert_int_equal(table_snapshot(b.table, &snapshot), 0);
+    memcpy(kept, snapshot_records(&snapshot.pages[0]), sizeof(kept));
+    commit_run(&b, 55, 2);
+    assert_memory_equal(kept, snapshot_records(&snapshot.pages[0]), sizeof(kept));
+    punch(&b, 200, 300);
+    assert_memory_equal(kept, snapshot_records(&snapshot.pages[0]), sizeof(kept));
+    table_snapshot_end(b.table, &snapshot, true);
+    assert_true(table_is_dirty(b.table));
+    check_bytes(&b);
+    table_destroy(&b.table);
+}
+
+/* More claims than a page has records, between the records of full pages that a snapshot holds. */
+static void test_many_claims(void **state)
+{
+    (void)state;
+    static struct bench b;
+    static struct blob_claim claims[4000];
+    struct table_snapshot snapshot;
+    struct commit c;
+    for (unsigned n = 1; n <= 4000; n = n * 2 + 1) {
+        b = (struct bench){0};
+        assert_int_equal(table_create(&b.table), 0);
+        for (unsigned i = 0; i < 4 * PAGE_RECORDS; i++)
+            commit_run(&b, 16 * i, 2);
+        assert_int_equal(table_snapshot(b.table, &snapshot), 0);
+        start_commit(&b, &c);
+        c.chunk.box.width = 8000;
+        for (unsigned i = 0; i < n; i++)
+            claims[i] = (struct blob_claim){.off = 5 + 4 * i, .len = 1, .src = 2 * i};
+        assert_int_equal(table_commit(b.table, &c.chunk, claims, n), 0);
+        table_check(b.table);
+        assert_true(table_totals(b.table)->n >= 4 * PAGE_RECORDS);
+        table_snapshot_end(b.table, &snapshot, false);
+        table_destroy(&b.table);
+    }
+}
+
 /* Pages that may not be on the disk count as changed, also those that are not in memory. */
 static void test_distrust(void **state)
 {
@@ -452,6 +501,8 @@ int main(void)
         cmocka_unit_test(test_model_without_memory),
         cmocka_unit_test(test_append_fills_pages),
         cmocka_unit_test(test_joined_claims_are_one_extent),
+        cmocka_unit_test(test_snapshot_stays_as_it_was),
+        cmocka_unit_test(test_many_claims),
         cmocka_unit_test(test_distrust),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

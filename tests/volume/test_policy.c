@@ -27,7 +27,7 @@ static void remove_root(char *path, int root)
     rmdir(path);
 }
 
-static void expect(struct policy *policy, const char *path, int inherit, const char *text)
+static void expect(struct policy *policy, const char *path, bool inherit, const char *text)
 {
     char *got = NULL;
     int r = policy_get(policy, path, inherit, &got);
@@ -73,10 +73,14 @@ static void policies_follow_their_directories(void **state)
     assert_int_equal(policy_open(root, &policy), 0);
     assert_int_equal(policy_set(policy, "a/b", "lz4"), 0);
     assert_int_equal(policy_set(policy, "ax", "zstd"), 0);
-    assert_int_equal(policy_rename(policy, "a", "z/y"), 0);
+    assert_int_equal(policy_rename(policy, "a", "z/y", false), 0);
     expect(policy, "z/y/b", 0, "lz4");
     expect(policy, "ax", 0, "zstd");
     expect(policy, "a/b", 0, NULL);
+    assert_int_equal(policy_rename(policy, "z", "ax", true), 0);
+    expect(policy, "ax/y/b", 0, "lz4");
+    expect(policy, "z", 0, "zstd");
+    assert_int_equal(policy_rename(policy, "z", "ax", true), 0);
     assert_int_equal(policy_remove(policy, "z"), 0);
     expect(policy, "z/y/b", 1, NULL);
     policy_close(&policy);

@@ -2,25 +2,28 @@
  *
  * A stack, by what its backing file is:
  *
- *   EMPTY --birth.c--> BLOB    bytes that look like an image, or a name that must be a blob
- *   EMPTY --birth.c--> PLAIN   anything else: stored verbatim
- *   BLOB  --birth.c--> EMPTY   truncated to nothing: born again by its next bytes
- *   PLAIN --compact.c--> BLOB  renamed to a stack's name, when idle
+ *   EMPTY --birth_classify()--> BLOB    bytes that look like an image, or a name that must be a blob
+ *   EMPTY --birth_classify()--> PLAIN   anything else: stored verbatim
+ *   BLOB  --birth_reset()-----> EMPTY   truncated to nothing: born again by its next bytes
+ *   PLAIN --compact.c---------> BLOB    renamed to a stack's name, when idle
  *
- * Where the only copy of a byte of a stack lies, and what happens to it then:
+ * Where the only copy of a byte lies, and what happens to it there:
  *
- *   state of the byte         only copy              daemon killed      power cut          disk
- * full in the overlay            spool (memory)         lost               lost               kept,
- * retried under an encode job       spool (memory)         lost               lost kept, retried
- *   appended and committed    blob file, page cache  lost (not in a     lost               -
- *                                                    checkpoint yet)
- *   behind a checkpoint       blob file, synced      kept               kept               kept
- *   of a PLAIN file           backing file           kept               kept after fsync   ENOSPC
+ *   state of the byte         only copy         daemon killed  power cut          disk full or failing
+ *   ------------------------  ----------------  -------------  -----------------  --------------------
+ *   in the overlay            spool (memory)    lost           lost               kept, tried again
+ *   under an encode job       spool (memory)    lost           lost               kept, tried again
+ *   appended and committed    blob, page cache  lost           lost               kept, tried again
+ *   behind a checkpoint       blob, synced      kept           kept               kept
+ *   of a PLAIN file           backing file      kept           kept after fsync   ENOSPC, EIO
  *
- * fsync(2), a release of the last writer, and the ticker (every few seconds while dirty) bring
- * bytes down to the last line but one of that table.
+ * (Committed bytes are lost with the daemon because no checkpoint names them yet.) fsync(2), the release
+ * of the last writer, and age (VOLUME_DIRTY_AGE_MS) bring bytes behind a checkpoint.
  *
- * Lock order: stack.lock, then volume.lock, then the leaves (blob, spool, cache, tree, queue). */
+ * Lock order: policy.change; stack.lock, then volume.lock, then the leaves (blob, spool, cache, tree,
+ * policy.lock, queues). None is held while chunks are read, written, encoded or decoded, while anything
+ * is synced, or while sqlite works. A plain file's ftruncate(2), fallocate(2) and lseek(2), and opening a
+ * descriptor, do happen under stack.lock. */
 #ifndef SQYFS_VOLUME_CORE_H
 #define SQYFS_VOLUME_CORE_H
 
@@ -45,8 +48,8 @@
 #define VOLUME_DIRTY_AGE_MS 5000  /* an open stack's bytes reach a checkpoint after this long */
 #define VOLUME_TICK_MS      500
 #define STACK_REST_MS       500 /* from the last close to settling: a writer may come back at once */
-#define STACK_MAX_JOBS      64u /* of one stack at a time: bounds memory in flight */
-#define STACK_HOLD_ROUND    4u  /* flush rounds before writers are made to wait */
+#define STACK_MAX_JOBS      64u /* that cutting again has in flight; elsewhere the spool bounds them */
+#define STACK_HOLD_ROUND    4u /* flush rounds before writers are made to wait */
 #define STACK_MAX_SIZE      ((uint64_t)1 << 60)
 
 /* An open blob, shared by readers that may outlive its being the stack's present one. */

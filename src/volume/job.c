@@ -1,15 +1,15 @@
 /* One encode job: some plain bytes of a stack on their way into its blob.
  *
- *   job_start() --> QUEUED --an encoder takes it--> ENCODING --append, commit--> bytes leave the
- * overlay |                                |
- *                      +--- a write into its bytes: STALE: the result is thrown away, the bytes
- * stay
- *                                                       |
- *                                  append fails: LOST: the bytes stay, stack.job_error says why
+ *   job_start() -> QUEUED -> ENCODING -> APPENDED -- commit() --> the bytes leave the overlay
+ *                    |          |           |
+ *                    +----------+-----------+-- job_mark_stale(): a write came into its bytes; the
+ *                               |           |   result is thrown away, the bytes stay
+ *                               +-----------+-- out of memory, disk full: the bytes stay, and
+ *                                               stack.job_error says why
  *
- * While a job is on its way the bytes stay in the overlay, so they are readable, and a job that
- * comes to nothing has cost nothing but time. Jobs of one stack never share a byte unless one of
- * them is stale. */
+ * While a job is on its way the bytes stay in the overlay, so they are readable, and a job that comes to
+ * nothing has cost nothing but time. Where two jobs share a byte, they hold the same value of it or one
+ * of them is stale, so the order in which they commit does not matter. */
 #include "volume/core.h"
 
 #include <errno.h>
@@ -64,9 +64,6 @@ static bool is_stale(struct job *job)
     return stale;
 }
 
-/* Small byte chunks are metadata more often than not: the layout will want to read them again. */
-static void keep_decoded(struct job *job, const struct blob_chunk *chunk, const void *plain);
-
 struct keep {
     const void *plain;
 };
@@ -77,6 +74,7 @@ static int keep_fill(void *ctx, void *data, size_t len)
     return 0;
 }
 
+/* Small byte chunks are metadata more often than not: the layout will want to read them again. */
 static void keep_decoded(struct job *job, const struct blob_chunk *chunk, const void *plain)
 {
     enum { KEEP_MAX = 256 << 10 };

@@ -4,7 +4,24 @@
 
 #include <stdbool.h>
 
+#include "codec/sqy.h"
 #include "image/layout.h"
+
+/* image/ and codec/ do not know each other: here their types are held to be the same. */
+#define UNITS_SAME_TYPE(name)                                                                      \
+    _Static_assert((int)LAYOUT_##name == (int)SQY_##name, "one numbering of types")
+UNITS_SAME_TYPE(BYTES);
+UNITS_SAME_TYPE(UINT8);
+UNITS_SAME_TYPE(INT8);
+UNITS_SAME_TYPE(UINT16);
+UNITS_SAME_TYPE(INT16);
+UNITS_SAME_TYPE(UINT32);
+UNITS_SAME_TYPE(INT32);
+UNITS_SAME_TYPE(UINT64);
+UNITS_SAME_TYPE(INT64);
+UNITS_SAME_TYPE(FLOAT16);
+UNITS_SAME_TYPE(FLOAT32);
+UNITS_SAME_TYPE(FLOAT64);
 
 /* Where the piece that holds `off` ends. */
 static inline uint64_t unit_piece_end(const struct layout_unit *unit, uint64_t off)

@@ -2,6 +2,7 @@
  * stacks, the thread that refills the index, room on the disk. */
 #include "volume/core.h"
 
+#include <assert.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -468,6 +469,7 @@ static void stop_threads(struct volume *volume)
 static void free_volume(struct volume *volume)
 {
     stop_threads(volume);
+    assert(volume->n_stacks == volume->n_dirty); /* what could not be stored is all that is left */
     workq_destroy(&volume->tenders);
     workq_destroy(&volume->encoders);
     sync_stop(volume);

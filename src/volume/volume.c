@@ -469,10 +469,10 @@ static void stop_threads(struct volume *volume)
 static void free_volume(struct volume *volume)
 {
     stop_threads(volume);
-    assert(volume->n_stacks == volume->n_dirty); /* what could not be stored is all that is left */
     workq_destroy(&volume->tenders);
     workq_destroy(&volume->encoders);
     sync_stop(volume);
+    assert(volume->n_stacks == volume->n_dirty); /* what could not be stored is all that is left */
     for (unsigned i = 0; i < volume->n_coders; i++)
         coder_destroy(&volume->coders[i]);
     cache_destroy(&volume->cache);

@@ -187,6 +187,14 @@ static void run_release(struct request *r)
     request_reply(r, 0);
 }
 
+/* close(2): storing goes on in the background, but who wrote hears of it when it fails. */
+void file_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+    (void)ino;
+    struct handle *handle = handle_of(fi);
+    fuse_reply_err(req, handle->write ? -stack_error(handle->inode->stack) : 0);
+}
+
 void file_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
     (void)ino;

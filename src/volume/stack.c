@@ -93,8 +93,11 @@ int stack_get(struct volume *volume, int fd, bool blob, struct stack **out)
     pthread_mutex_unlock(&volume->lock);
     if (stack == NULL)
         return -ENOMEM;
-    if (stack->fd != fd)
+    if (stack->fd != fd) { /* the name it was found by now is the better one to know it by */
+        while (dup3(fd, stack->fd, O_CLOEXEC) < 0 && (errno == EINTR || errno == EBUSY))
+            ;
         close(fd);
+    }
     if (volume->config.read_only) {
         pthread_mutex_lock(&stack->lock);
         stack->named_blob = blob;
@@ -267,6 +270,14 @@ void stack_release(struct stack *stack, bool write)
         flush_tend_async(stack);
     stack_unload_if_idle(stack);
     pthread_mutex_unlock(&stack->lock);
+}
+
+int stack_error(struct stack *stack)
+{
+    pthread_mutex_lock(&stack->lock);
+    int r = stack->error < 0 ? stack->error : stack->job_error;
+    pthread_mutex_unlock(&stack->lock);
+    return r;
 }
 
 int stack_fsync(struct stack *stack)

@@ -56,6 +56,10 @@ static int read_attr(struct stack *stack, const struct stat *st, struct stack_at
         blob_state(ref->blob, &state);
         attr->size = state.size;
         attr->mtime = state.mtime;
+        struct blob_stats stats;
+        blob_stats(ref->blob, &stats);
+        if (stats.n_checkpoints == 0)
+            attr->mtime = st->st_mtim;
         volume_note_stored(stack, ref);
         blobref_put(stack->volume, &ref);
     }
@@ -96,19 +100,21 @@ int stack_getattr(struct stack *stack, struct stat *st)
         return 0;
     struct stack_attr attr;
     int r = read_attr(stack, st, &attr);
+    bool broken = r == -EBADMSG || r == -EMEDIUMTYPE || r == -ENOTSUP;
+    if (r < 0 && !broken)
+        return r;
     pthread_mutex_lock(&stack->lock);
-    if (r >= 0) {
+    struct stat now;
+    bool same = stack->kind == STACK_BLOB && stack->blob == NULL && fstat(stack->fd, &now) == 0 &&
+                now.st_size == st->st_size && same_time(&now.st_ctim, &st->st_ctim);
+    if (!broken)
         stack->attr = attr;
-    } else {
-        /* Shown with the size it has in the store, so that it can be seen, copied away or removed.
-         */
+    else if (same) /* shown with the size it has in the store, to be copied away or removed */
         stack->damaged = true;
-        r = 0;
-    }
-    if (!getattr_from_memory(stack, st) && r >= 0 && attr.valid)
+    if (!getattr_from_memory(stack, st) && !broken)
         fill_stat(stack, st, attr.size, &attr.mtime);
     pthread_mutex_unlock(&stack->lock);
-    return r;
+    return 0;
 }
 
 static int utimens_backing(const struct stack *stack, const struct timespec times[2])

@@ -70,8 +70,8 @@ static int make_blob(struct stack *stack, bool *named_blob, struct blobref **out
     struct blob_header header = {
         .pipename = sqy_pipeline_text(stack->pipeline), .type = SQY_BYTES, .rank = 1, .shape = {0}};
     struct blob *blob = NULL;
-    int fd = stack_open_backing(stack, true);
-    int r = fd < 0 ? fd : blob_create(volume->io, fd, &header, &blob);
+    int fd = fcntl(stack->data_fd, F_DUPFD_CLOEXEC, 0);
+    int r = fd < 0 ? -errno : blob_create(volume->io, fd, &header, &blob);
     if (r >= 0) {
         fd = blob_fd(blob);
         *out = blobref_create(volume, blob, true);
@@ -79,7 +79,7 @@ static int make_blob(struct stack *stack, bool *named_blob, struct blobref **out
     }
     if (r >= 0)
         return 0;
-    if (fd >= 0 && ftruncate(fd, 0) < 0)
+    if (fd >= 0 && r != -EEXIST && ftruncate(fd, 0) < 0)
         log_warn("cannot empty a blob that could not be begun: %s", strerror(errno));
     if (blob != NULL)
         blob_close(&blob);
@@ -142,8 +142,10 @@ int birth_classify(struct stack *stack, bool final)
 {
     int r = 0;
     stack_wait_transition(stack);
-    if (stack->kind == STACK_EMPTY && stack->layout == NULL)
+    while (r >= 0 && stack->kind == STACK_EMPTY && stack->layout == NULL) {
         r = stack_load_layout(stack);
+        stack_wait_transition(stack); /* the lock was dropped */
+    }
     if (r < 0 || stack->kind != STACK_EMPTY)
         return r;
     enum verdict verdict = judge(stack, final);

@@ -22,9 +22,11 @@
 #define COMPACT_DEAD_SHARE 4 /* one in four */
 #define COMPACT_DEAD_BYTES (1u << 20)
 
+/* Somebody who wants to write, or to open, does not wait for all of a rewrite. */
 static int source_read(void *ctx, void *buf, size_t len, uint64_t off)
 {
-    return read_exact(ctx, buf, len, off);
+    struct stack *stack = ctx;
+    return atomic_load(&stack->rewrite_unwanted) ? -ECANCELED : read_exact(stack, buf, len, off);
 }
 
 /* Reads the finished blob and compares: the old file goes only for one that was seen to be right.
@@ -43,7 +45,7 @@ static int check_copy(struct stack *stack, int fd, uint64_t size)
         r = pack_reader_create(blob, &reader);
     for (uint64_t at = 0; at < size && r >= 0; at += PIECE) {
         size_t len = size - at < PIECE ? (size_t)(size - at) : PIECE;
-        r = read_exact(stack, old, len, at);
+        r = source_read(stack, old, len, at);
         if (r >= 0)
             r = pack_reader_read(reader, new, len, at, NULL);
         if (r >= 0 && memcmp(old, new, len) != 0)
@@ -86,8 +88,8 @@ static int copy_attributes(int from, int to, const struct stat *st)
     return 0;
 }
 
-static int write_copy(struct stack *stack, int fd, const struct stat *st, uint64_t size,
-                      const struct timespec *mtime, const char *name)
+static int write_copy(struct stack *stack, int fd, uint64_t size, const struct timespec *mtime,
+                      const char *name)
 {
     struct pack_source source = {source_read, stack, size, *mtime, name};
     struct pack_options options = {.pipeline = stack->pipeline,
@@ -98,14 +100,26 @@ static int write_copy(struct stack *stack, int fd, const struct stat *st, uint64
     int r = pack_encode(&source, &options, fd);
     if (r >= 0)
         r = check_copy(stack, fd, size);
-    if (r >= 0)
-        r = copy_attributes(stack->fd, fd, st);
-    struct timespec times[2] = {st->st_atim, *mtime};
-    if (r >= 0 && futimens(fd, times) < 0)
-        r = -errno;
-    if (r >= 0 && fsync(fd) < 0)
-        r = -errno;
     return r;
+}
+
+/* Owner, mode, attributes and times, which may be changed while the bytes are copied: the bytes are on
+ * the disk when this begins, and it is done over where they have changed since. */
+static int dress_copy(struct stack *stack, int fd, const struct timespec *mtime)
+{
+    struct stat before, after;
+    do {
+        if (fstat(stack->fd, &before) < 0)
+            return -errno;
+        int r = copy_attributes(stack->fd, fd, &before);
+        if (r < 0)
+            return r;
+        struct timespec times[2] = {before.st_atim, *mtime};
+        if (futimens(fd, times) < 0 || fsync(fd) < 0 || fstat(stack->fd, &after) < 0)
+            return -errno;
+    } while (after.st_ctim.tv_sec != before.st_ctim.tv_sec ||
+             after.st_ctim.tv_nsec != before.st_ctim.tv_nsec);
+    return 0;
 }
 
 /* Everything that needs no lock; `transition` keeps writers out. */
@@ -127,19 +141,23 @@ static int rewrite(struct stack *stack, uint64_t size, const struct timespec *mt
     int fd = openat(volume->state_fd, temp, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (fd < 0)
         return -errno;
-    r = write_copy(stack, fd, &st, size, mtime, name);
+    r = write_copy(stack, fd, size, mtime, name);
+    if (r >= 0)
+        r = dress_copy(stack, fd, mtime);
     int path_fd = openat(volume->state_fd, temp, O_PATH | O_CLOEXEC);
     if (r >= 0 && (path_fd < 0 || fstat(path_fd, &st) < 0))
         r = -errno;
-    if (r >= 0)
+    if (r >= 0) {
+        stack_rekey_begin(stack, &st);
         r = tree_replace(volume->tree, stack->fd, volume->state_fd, temp);
-    if (r >= 0) { /* the stack's descriptor names the new inode now, under the same number */
-        while (dup3(path_fd, stack->fd, O_CLOEXEC) < 0 && (errno == EINTR || errno == EBUSY))
+        /* the stack's descriptor names the new inode now, under the same number */
+        while (r >= 0 && dup3(path_fd, stack->fd, O_CLOEXEC) < 0 &&
+               (errno == EINTR || errno == EBUSY))
             ;
-        stack_rekey(stack, &st);
-    } else {
-        unlinkat(volume->state_fd, temp, 0);
+        stack_rekey_end(stack, r >= 0);
     }
+    if (r < 0)
+        unlinkat(volume->state_fd, temp, 0);
     if (path_fd >= 0)
         close(path_fd);
     close(fd);
@@ -148,7 +166,8 @@ static int rewrite(struct stack *stack, uint64_t size, const struct timespec *mt
 
 static bool is_moving(const struct stack *stack)
 {
-    return stack->flushing || stack->syncing || stack->transition || stack->n_jobs > 0;
+    return stack->flushing || stack->syncing || stack->transition || stack->n_jobs > 0 ||
+           stack->pins > 0;
 }
 
 /* What a rewrite needs open; lock held. */
@@ -188,6 +207,12 @@ static int begin(struct stack *stack)
 static void finish(struct stack *stack, int r)
 {
     stack->transition = false;
+    stack->rewriting = false;
+    atomic_store(&stack->rewrite_unwanted, false);
+    if (r > 0) { /* in place, but a power cut may undo it: until that is synced it is not stored */
+        stack->unsynced_name = true;
+        stack_mark_dirty(stack);
+    }
     if (r >= 0) {
         blobref_put(stack->volume, &stack->blob);
         if (stack->data_fd >= 0)
@@ -217,6 +242,7 @@ int stack_compact(struct stack *stack)
         return r;
     }
     stack->transition = true;
+    stack->rewriting = true;
     uint64_t size = stack->size;
     struct timespec mtime = stack->mtime;
     pthread_mutex_unlock(&stack->lock);
@@ -232,7 +258,7 @@ int stack_compact(struct stack *stack)
     }
     stack_unload_if_idle(stack);
     pthread_mutex_unlock(&stack->lock);
-    return r;
+    return r < 0 ? r : 0;
 }
 
 /* A plain file that nobody has open becomes a blob. */
@@ -250,6 +276,7 @@ static int convert(struct stack *stack)
         return r;
     }
     stack->transition = true;
+    stack->rewriting = true;
     pthread_mutex_unlock(&stack->lock);
     r = rewrite(stack, (uint64_t)st.st_size, &st.st_mtim);
     pthread_mutex_lock(&stack->lock);
@@ -282,6 +309,6 @@ void compact_if_worthwhile(struct stack *stack)
         r = convert(stack);
     else if (much_is_dead(stack))
         r = stack_compact(stack);
-    if (r < 0 && r != -EBUSY)
+    if (r < 0 && r != -EBUSY && r != -ECANCELED)
         log_warn("a file could not be rewritten: %s; it stays as it is", strerror(-r));
 }

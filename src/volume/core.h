@@ -83,6 +83,9 @@ struct stack {
     bool in_dirty; /* holds a reference */
     unsigned refs;
     uint64_t dev, ino;
+    struct stack
+        *moving_next; /* on volume.moving while another inode takes the place of this one */
+    uint64_t moving_ino;
 
     pthread_mutex_t lock; /* guards all below */
     pthread_cond_t changed;
@@ -104,7 +107,12 @@ struct stack {
     bool layout_behind;               /* it wants bytes that were not in memory */
     uint64_t size;                    /* of an EMPTY one or a loaded BLOB */
     struct timespec mtime;
-    bool modified;      /* something is not in a checkpoint yet */
+    bool modified;                /* something is not in a checkpoint yet */
+    bool unsettled;               /* written to since it was settled */
+    bool rewriting;               /* the transition under way is a rewrite, which may take long */
+    atomic_bool rewrite_unwanted; /* somebody waits for it: it gives up */
+    unsigned pins;                /* calls under way that need what is loaded to stay so */
+    atomic_bool stuck;  /* the last flush failed: others are flushed before it to make room */
     bool unsynced_name; /* the name has changed since the directory was synced */
     int64_t dirty_since_ms, released_ms;
     struct job *jobs;
@@ -133,8 +141,6 @@ struct volume_counters {
     atomic_ullong checkpoints, store_errors;
 };
 
-struct sync_request;
-
 struct volume {
     struct volume_config config;
     const struct io *io;
@@ -153,19 +159,15 @@ struct volume {
 
     pthread_mutex_t lock; /* guards all below */
     struct stack *buckets[VOLUME_BUCKETS];
-    struct stack *dirty; /* list head */
+    struct stack *dirty;  /* list head */
+    struct stack *moving; /* list head */
     unsigned n_stacks, n_dirty;
     struct coder *coders[64]; /* idle ones */
     unsigned n_coders;
     bool closing;
     pthread_cond_t tick;
-    pthread_t ticker, syncer, refiller;
-    bool ticker_runs, syncer_runs, refiller_runs;
-
-    pthread_mutex_t sync_lock; /* guards the queue of requests; a leaf */
-    pthread_cond_t sync_changed;
-    struct sync_request *sync_head, **sync_tail;
-    bool sync_closing;
+    pthread_t ticker, refiller;
+    bool ticker_runs, refiller_runs;
 
     pthread_mutex_t statfs_lock; /* guards the room below; a leaf */
     int64_t statfs_ms;
@@ -185,8 +187,10 @@ int volume_has_room(struct volume *volume, uint64_t len);
 /* stack.c */
 void stack_ref(struct stack *stack);
 void stack_unref(struct stack *stack);
-/* Compaction has put another inode behind the descriptor. */
-void stack_rekey(struct stack *stack, const struct stat *st);
+/* Another inode is about to take this one's name: from now on it is this stack's too. */
+void stack_rekey_begin(struct stack *stack, const struct stat *st);
+/* It has (or, `done` false, it has not); the descriptor names it already. */
+void stack_rekey_end(struct stack *stack, bool done);
 void stack_mark_dirty(struct stack *stack); /* stack.lock held */
 void stack_mark_clean(struct stack *stack); /* stack.lock held; caller has a reference */
 struct blobref *blobref_create(struct volume *volume, struct blob *blob, bool writable);
@@ -249,8 +253,6 @@ void flush_tend_async(struct stack *stack); /* lock held */
 int flush_make_room(struct stack *stack);
 
 /* sync.c */
-int sync_start(struct volume *volume);
-void sync_stop(struct volume *volume);
 int sync_checkpoint(struct volume *volume, struct blobref *ref, const struct blob_state *state,
                     unsigned flags, bool sync_name);
 

@@ -192,7 +192,7 @@ static int flush_round(struct stack *stack, bool settle, bool merge)
 {
     bool final = settle && stack->writers == 0;
     int r = stack_update_layout(stack, final, true);
-    if (r < 0)
+    if (r < 0 && r != -EIO && r != -EBADMSG) /* damaged metadata advises nothing */
         return r;
     struct round round = {.stack = stack, .settle = settle, .merge = merge};
     round.bytes.stack = stack;
@@ -254,6 +254,7 @@ int flush_stack(struct stack *stack, bool settle)
         r = flush_rounds(stack, settle);
     stack->flushing = false;
     stack->hold = false;
+    atomic_store(&stack->stuck, r < 0);
     pthread_cond_broadcast(&stack->changed);
     pthread_mutex_unlock(&stack->lock);
     return r;
@@ -344,6 +345,8 @@ static int sync_blob(struct stack *stack, uint64_t size, bool settle)
     }
     if (sync_name)
         stack->unsynced_name = false;
+    if (settle && clean && stack->writers == 0)
+        stack->unsettled = false;
     if (!stack->modified)
         stack_mark_clean(stack);
     return 0;
@@ -405,16 +408,21 @@ void flush_tend_async(struct stack *stack)
     workq_push(stack->volume->tenders, &stack->tend_work);
 }
 
-/* The stack that holds most of the spool, referenced; NULL where none holds any. */
+/* The stack that holds most of the spool, referenced; NULL where none holds any. One whose last flush
+ * failed comes only when there is no other. */
 static struct stack *largest_holder(struct volume *volume)
 {
     struct stack *best = NULL;
     size_t most = 0;
+    bool best_stuck = true;
     pthread_mutex_lock(&volume->lock);
     for (struct stack *stack = volume->dirty; stack != NULL; stack = stack->dirty_next) {
         size_t blocks = atomic_load(&stack->overlay.n_held);
-        if (blocks > most) {
+        bool stuck = atomic_load(&stack->stuck);
+        if (blocks > 0 &&
+            (best == NULL || (best_stuck && !stuck) || (best_stuck == stuck && blocks > most))) {
             best = stack;
+            best_stuck = stuck;
             most = blocks;
         }
     }
@@ -424,7 +432,8 @@ static struct stack *largest_holder(struct volume *volume)
     return best;
 }
 
-/* A writer found no block, or its own bytes too torn to take more. No lock held. */
+/* A writer found no block, or its own bytes too torn to take more. An error only where no stack can be
+ * flushed. No lock held. */
 int flush_make_room(struct stack *stack)
 {
     struct volume *volume = stack->volume;
@@ -438,7 +447,8 @@ int flush_make_room(struct stack *stack)
     struct stack *victim = largest_holder(volume);
     if (victim == NULL)
         return 0;
+    bool last = atomic_load(&victim->stuck);
     int r = flush_stack(victim, false);
     stack_unref(victim);
-    return r;
+    return last ? r : 0;
 }

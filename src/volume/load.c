@@ -42,14 +42,27 @@ int stack_open_backing(const struct stack *stack, bool write)
 {
     char link[64];
     snprintf(link, sizeof(link), "/proc/self/fd/%d", stack->fd);
-    int fd = open(link, (write ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NONBLOCK);
+    int flags = (write ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NONBLOCK;
+    int fd = open(link, flags);
+    struct stat st;
+    if (fd < 0 && errno == EACCES && fstat(stack->fd, &st) == 0 && st.st_uid == geteuid()) {
+        /* Whether a caller may write was decided when he opened it; we store what he wrote even in a
+         * file that its owner has made read-only. */
+        chmod(link, (st.st_mode & 07777) | S_IRUSR | (write ? S_IWUSR : 0));
+        fd = open(link, flags);
+        int error = errno;
+        chmod(link, st.st_mode & 07777);
+        errno = error;
+    }
     return fd >= 0 ? fd : -errno;
 }
 
 void stack_wait_transition(struct stack *stack)
 {
-    while (stack->transition)
+    while (stack->transition) {
+        atomic_store(&stack->rewrite_unwanted, stack->rewriting);
         pthread_cond_wait(&stack->changed, &stack->lock);
+    }
 }
 
 int stack_open_blob(struct stack *stack, bool writable, struct blobref **out)
@@ -77,6 +90,11 @@ static void take_state(struct stack *stack)
     blob_state(stack->blob->blob, &state);
     stack->size = state.size;
     stack->mtime = state.mtime;
+    struct blob_stats stats;
+    struct stat st;
+    blob_stats(stack->blob->blob, &stats);
+    if (stats.n_checkpoints == 0 && fstat(blob_fd(stack->blob->blob), &st) == 0)
+        stack->mtime = st.st_mtim; /* nothing was ever said of its time */
 }
 
 int stack_load(struct stack *stack, bool writable)
@@ -97,7 +115,7 @@ int stack_load(struct stack *stack, bool writable)
     }
     if (r < 0)
         return r;
-    bool first = stack->blob == NULL;
+    bool first = stack->blob == NULL && !stack->modified;
     blobref_put(stack->volume, &stack->blob);
     stack->blob = ref;
     if (first)
@@ -228,7 +246,7 @@ void stack_unload_if_idle(struct stack *stack)
 {
     if (stack->readers + stack->writers > 0 || stack->modified || stack->overlay.bytes > 0 ||
         stack->n_jobs > 0 || stack->transition || stack->flushing || stack->syncing ||
-        stack->plain_io > 0)
+        stack->pins > 0 || stack->plain_io > 0)
         return;
     layout_destroy(&stack->layout);
     sqy_pipeline_free(&stack->pipeline);

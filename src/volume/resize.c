@@ -5,11 +5,11 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+/* The table first: where that fails, nothing that was accepted has been thrown away. */
 int stack_punch(struct stack *stack, uint64_t off, uint64_t end)
 {
-    job_mark_stale(stack, off, end);
-    int r = overlay_clear(&stack->overlay, off, end - off);
-    while (r >= 0 && stack->kind == STACK_BLOB && stack->blob != NULL) {
+    int r = 0;
+    while (stack->kind == STACK_BLOB && stack->blob != NULL) {
         r = blob_punch(stack->blob->blob, off, end - off);
         if (r != -EAGAIN)
             break;
@@ -18,8 +18,13 @@ int stack_punch(struct stack *stack, uint64_t off, uint64_t end)
         r = blob_prepare(ref->blob, off, end - off);
         blobref_put(stack->volume, &ref);
         pthread_mutex_lock(&stack->lock);
-        job_mark_stale(stack, off, end);
+        if (r < 0)
+            break;
     }
+    if (r < 0)
+        return r;
+    job_mark_stale(stack, off, end);
+    r = overlay_clear(&stack->overlay, off, end - off);
     if (stack->layout != NULL)
         layout_note(stack->layout, off, end - off);
     return r;
@@ -28,6 +33,7 @@ int stack_punch(struct stack *stack, uint64_t off, uint64_t end)
 static void modified_now(struct stack *stack)
 {
     stack->mtime = now_real();
+    stack->unsettled = true;
     stack_mark_dirty(stack);
 }
 
@@ -35,8 +41,10 @@ static void modified_now(struct stack *stack)
  * be emptied is not loaded: that is how a damaged one is written anew. */
 static int begin_change(struct stack *stack, bool load)
 {
-    while (stack->transition || stack->hold)
+    while (stack->transition || stack->hold) {
+        atomic_store(&stack->rewrite_unwanted, stack->rewriting);
         pthread_cond_wait(&stack->changed, &stack->lock);
+    }
     if (stack->kind == STACK_PLAIN)
         return stack_open_data(stack, true);
     if (stack->kind == STACK_BLOB)
@@ -44,15 +52,24 @@ static int begin_change(struct stack *stack, bool load)
     return stack_open_data(stack, true);
 }
 
+static void unpin(struct stack *stack)
+{
+    stack->pins--;
+    pthread_cond_broadcast(&stack->changed);
+}
+
 static int truncate_held(struct stack *stack, uint64_t size)
 {
-    if (stack->kind == STACK_PLAIN)
-        return ftruncate(stack->data_fd, (off_t)size) < 0 ? -errno : 0;
     if (size == 0 && stack->kind == STACK_BLOB) {
         int r = birth_reset(stack);
         if (r < 0)
             return r;
-    } else if (size < stack->size || stack->kind == STACK_EMPTY) {
+    }
+    if (stack->kind == STACK_PLAIN) {
+        int r = stack_open_data(stack, true);
+        return r < 0 ? r : ftruncate(stack->data_fd, (off_t)size) < 0 ? -errno : 0;
+    }
+    if (size < stack->size || stack->kind == STACK_EMPTY) {
         int r = stack_punch(stack, size, UINT64_MAX);
         if (r < 0)
             return r;
@@ -72,8 +89,10 @@ int stack_truncate(struct stack *stack, uint64_t size)
         return -EFBIG;
     pthread_mutex_lock(&stack->lock);
     int r = begin_change(stack, size > 0);
+    stack->pins++;
     if (r >= 0)
         r = truncate_held(stack, size);
+    unpin(stack);
     stack_unload_if_idle(stack);
     pthread_mutex_unlock(&stack->lock);
     return r;
@@ -112,8 +131,10 @@ int stack_fallocate(struct stack *stack, int mode, uint64_t off, uint64_t len)
         return -EFBIG;
     pthread_mutex_lock(&stack->lock);
     int r = begin_change(stack, true);
+    stack->pins++;
     if (r >= 0)
         r = fallocate_held(stack, mode, off, len);
+    unpin(stack);
     stack_unload_if_idle(stack);
     pthread_mutex_unlock(&stack->lock);
     return r;

@@ -36,6 +36,15 @@ static struct stack *find_stack(struct volume *volume, const struct stat *st)
     return stack;
 }
 
+/* One that is just getting this inode. */
+static struct stack *find_moving(struct volume *volume, const struct stat *st)
+{
+    struct stack *stack = volume->moving;
+    while (stack != NULL && (stack->dev != st->st_dev || stack->moving_ino != st->st_ino))
+        stack = stack->moving_next;
+    return stack;
+}
+
 static void unhash_stack(struct volume *volume, struct stack *stack)
 {
     struct stack **at = bucket_of(volume, stack->dev, stack->ino);
@@ -74,31 +83,48 @@ static struct stack *new_stack(struct volume *volume, int fd, bool blob, const s
     return stack;
 }
 
-int stack_get(struct volume *volume, int fd, bool blob, struct stack **out)
+/* The stack of an inode, made where there is none; volume.lock held. */
+static int get_locked(struct volume *volume, int fd, bool blob, struct stack **out)
 {
     struct stat st;
     if (fstat(fd, &st) < 0)
         return -errno;
-    pthread_mutex_lock(&volume->lock);
     struct stack *stack = find_stack(volume, &st);
     if (stack != NULL) {
-        stack->refs++;
-    } else {
-        stack = new_stack(volume, fd, blob, &st);
-        if (stack != NULL) {
-            hash_stack(volume, stack);
-            volume->n_stacks++;
-        }
-    }
-    pthread_mutex_unlock(&volume->lock);
-    if (stack == NULL)
-        return -ENOMEM;
-    if (stack->fd != fd) { /* the name it was found by now is the better one to know it by */
+        /* the name it was found by now is the better one to know it by */
         while (dup3(fd, stack->fd, O_CLOEXEC) < 0 && (errno == EINTR || errno == EBUSY))
             ;
-        close(fd);
+    } else {
+        stack = find_moving(volume, &st);
     }
-    if (volume->config.read_only) {
+    if (stack != NULL) {
+        stack->refs++;
+        *out = stack;
+        return 0;
+    }
+    if (st.st_nlink == 0) /* another file has taken its name since it was looked up */
+        return -ESTALE;
+    stack = new_stack(volume, fd, blob, &st);
+    if (stack == NULL)
+        return -ENOMEM;
+    hash_stack(volume, stack);
+    volume->n_stacks++;
+    *out = stack;
+    return 0;
+}
+
+int stack_get(struct volume *volume, int fd, bool blob, struct stack **out)
+{
+    struct stat st;
+    struct stack *stack = NULL;
+    pthread_mutex_lock(&volume->lock);
+    int r = get_locked(volume, fd, blob, &stack);
+    pthread_mutex_unlock(&volume->lock);
+    if (r < 0)
+        return r;
+    if (stack->fd != fd)
+        close(fd);
+    if (volume->config.read_only && fstat(stack->fd, &st) == 0) {
         pthread_mutex_lock(&stack->lock);
         stack->named_blob = blob;
         stack_refresh(stack, &st);
@@ -151,15 +177,30 @@ void stack_put(struct stack **stack)
     *stack = NULL;
 }
 
-/* Compaction has put another inode behind the descriptor. */
-void stack_rekey(struct stack *stack, const struct stat *st)
+void stack_rekey_begin(struct stack *stack, const struct stat *st)
 {
-    pthread_mutex_lock(&stack->volume->lock);
-    unhash_stack(stack->volume, stack);
-    stack->dev = st->st_dev;
-    stack->ino = st->st_ino;
-    hash_stack(stack->volume, stack);
-    pthread_mutex_unlock(&stack->volume->lock);
+    struct volume *volume = stack->volume;
+    pthread_mutex_lock(&volume->lock);
+    stack->moving_ino = st->st_ino;
+    stack->moving_next = volume->moving;
+    volume->moving = stack;
+    pthread_mutex_unlock(&volume->lock);
+}
+
+void stack_rekey_end(struct stack *stack, bool done)
+{
+    struct volume *volume = stack->volume;
+    pthread_mutex_lock(&volume->lock);
+    struct stack **at = &volume->moving;
+    while (*at != stack)
+        at = &(*at)->moving_next;
+    *at = stack->moving_next;
+    if (done) {
+        unhash_stack(volume, stack);
+        stack->ino = stack->moving_ino;
+        hash_stack(volume, stack);
+    }
+    pthread_mutex_unlock(&volume->lock);
 }
 
 void stack_mark_dirty(struct stack *stack)
@@ -218,12 +259,16 @@ bool stack_is_blob(struct stack *stack)
 int stack_open(struct stack *stack, bool write, int rw_fd)
 {
     pthread_mutex_lock(&stack->lock);
-    stack_wait_transition(stack);
     int r = 0;
+    /* A reader of a blob that is open need not wait, not even for a rewrite. */
+    if (write || stack->kind != STACK_BLOB || stack->blob == NULL)
+        stack_wait_transition(stack);
     if (stack->kind == STACK_BLOB) {
         if (rw_fd >= 0)
             close(rw_fd);
-        r = stack_load(stack, false);
+        r = stack->blob != NULL ? 0 : stack_load(stack, false);
+        if (r == -EIO && write) /* whoever opens it to write it anew must get that far */
+            r = 0;
     } else if (rw_fd >= 0 && stack->data_fd < 0) {
         stack->data_fd = rw_fd;
         stack->data_rw = true;
@@ -246,11 +291,14 @@ static bool is_unlinked(const struct stack *stack)
     return fstat(stack->fd, &st) == 0 && st.st_nlink == 0;
 }
 
-/* Nobody can reach the bytes any more: what is not stored need not be. Lock held. */
+/* Nobody can reach the bytes any more, unless somebody comes while we wait: what is not stored need not
+ * be. Lock held, dropped meanwhile. */
 static void discard(struct stack *stack)
 {
     job_mark_stale(stack, 0, UINT64_MAX);
     job_wait(stack, stack->last_job);
+    if (stack->readers + stack->writers > 0 || stack->transition || stack->flushing)
+        return;
     overlay_clear_all(&stack->overlay);
     stack->modified = false;
     stack_mark_clean(stack);
@@ -266,6 +314,8 @@ void stack_release(struct stack *stack, bool write)
     if (stack->readers + stack->writers == 0 && stack->modified && is_unlinked(stack))
         discard(stack);
     stack->released_ms = now_ms(); /* the ticker settles it after a rest */
+    if (write && stack->writers == 0 && stack->unsettled && !is_unlinked(stack))
+        stack_mark_dirty(stack);
     if (stack->convert_due && stack->readers + stack->writers == 0)
         flush_tend_async(stack);
     stack_unload_if_idle(stack);

@@ -417,8 +417,6 @@ static int start_threads(const struct opening *opening)
     int r = workq_create("sqyfs-enc", volume->config.threads, &volume->encoders);
     if (r >= 0)
         r = workq_create("sqyfs-tend", VOLUME_TENDERS, &volume->tenders);
-    if (r >= 0)
-        r = sync_start(volume);
     if (r >= 0) {
         r = -pthread_create(&volume->ticker, NULL, tick_thread, volume);
         volume->ticker_runs = r >= 0;
@@ -447,8 +445,6 @@ static void init_locks(struct volume *volume)
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
     pthread_mutex_init(&volume->lock, NULL);
     pthread_cond_init(&volume->tick, &attr);
-    pthread_mutex_init(&volume->sync_lock, NULL);
-    pthread_cond_init(&volume->sync_changed, NULL);
     pthread_mutex_init(&volume->statfs_lock, NULL);
     pthread_condattr_destroy(&attr);
 }
@@ -471,7 +467,6 @@ static void free_volume(struct volume *volume)
     stop_threads(volume);
     workq_destroy(&volume->tenders);
     workq_destroy(&volume->encoders);
-    sync_stop(volume);
     assert(volume->n_stacks == volume->n_dirty); /* what could not be stored is all that is left */
     for (unsigned i = 0; i < volume->n_coders; i++)
         coder_destroy(&volume->coders[i]);

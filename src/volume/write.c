@@ -22,6 +22,7 @@ static void note_written(struct stack *stack, uint64_t off, uint64_t end)
     if (end > stack->size)
         stack->size = end;
     stack->mtime = now_real();
+    stack->unsettled = true;
     stack_mark_dirty(stack);
     struct layout_piece *news = &stack->since_layout;
     uint64_t lo = news->len > 0 && news->off < off ? news->off : off;
@@ -57,6 +58,7 @@ static int ready_to_write(struct stack *stack, bool wait)
         } else if (!wait) {
             return -EAGAIN;
         } else {
+            atomic_store(&stack->rewrite_unwanted, stack->rewriting);
             pthread_cond_wait(&stack->changed, &stack->lock);
         }
     }

@@ -133,7 +133,8 @@ class Ending(unittest.TestCase):
         self.m.process.wait()
         with self.assertRaises(OSError):
             os.fstat(fd)
-        os.close(fd)
+        with self.assertRaises(OSError):
+            os.close(fd)
         r = subprocess.run([PROGRAM, self.m.store, self.m.mnt], capture_output=True, text=True)
         self.assertEqual(r.returncode, 1)
         self.assertIn("has died: run fusermount3 -u", r.stderr)

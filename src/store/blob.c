@@ -304,6 +304,7 @@ static int open_found(struct blob *blob, struct located *found, uint64_t bytes, 
     if (r < 0)
         return r;
     blob->torn = bytes > found->end;
+    blob->valid_end = found->end;
     blob->end = bytes;
     if (!blob->writable)
         return 0;
@@ -387,6 +388,7 @@ void blob_stats(struct blob *blob, struct blob_stats *out)
         .digest = blob->last.digest,
         .upstream = blob->header.upstream,
         .torn = blob->torn,
+        .valid_bytes = blob->valid_end,
     };
     pthread_mutex_unlock(&blob->lock);
 }

@@ -77,6 +77,7 @@ struct blob_stats {
     uint64_t n_checkpoints;     /* sequence number of the last one */
     uint64_t digest;            /* tree over the checksums of all table pages; as of the last checkpoint */
     bool upstream;              /* header says "compact": true: sqeazy reads this file */
+    uint64_t valid_bytes;       /* when opened: where the last valid checkpoint ended; 0: just made */
     bool torn;                  /* opened with bytes after the last valid checkpoint */
 };
 

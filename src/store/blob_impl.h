@@ -41,6 +41,7 @@ struct blob_last {
 struct blob {
     const struct io *io;
     int fd;
+    uint64_t valid_end; /* of the last checkpoint when it was opened */
     bool writable, torn;
     uint8_t id[CHECKPOINT_ID_BYTES];
 

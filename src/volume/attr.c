@@ -92,8 +92,7 @@ static bool getattr_from_memory(struct stack *stack, struct stat *st)
 int stack_getattr(struct stack *stack, struct stat *st)
 {
     pthread_mutex_lock(&stack->lock);
-    if (stack->volume->config.read_only)
-        stack_refresh(stack, st);
+    stack_refresh(stack, st);
     bool known = getattr_from_memory(stack, st);
     pthread_mutex_unlock(&stack->lock);
     if (known)

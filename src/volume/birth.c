@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -114,6 +115,9 @@ static int make_plain(struct stack *stack)
     free(buf);
     if (r >= 0 && ftruncate(stack->data_fd, (off_t)stack->size) < 0)
         r = -errno;
+    struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, stack->mtime};
+    if (r >= 0 && futimens(stack->data_fd, times) < 0) /* written when the writer wrote, not now */
+        log_debug("cannot set the time of a plain file: %s", strerror(errno));
     return r;
 }
 

@@ -44,6 +44,10 @@ static int check_copy(struct stack *stack, int fd, uint64_t size)
     if (r >= 0)
         r = pack_reader_create(blob, &reader);
     for (uint64_t at = 0; at < size && r >= 0; at += PIECE) {
+        int64_t data = resize_next_data(stack, at);
+        if (data < 0)
+            break; /* a hole to the end */
+        at = (uint64_t)data;
         size_t len = size - at < PIECE ? (size_t)(size - at) : PIECE;
         r = source_read(stack, old, len, at);
         if (r >= 0)
@@ -55,6 +59,11 @@ static int check_copy(struct stack *stack, int fd, uint64_t size)
     blob_close(&blob);
     free(old);
     return r;
+}
+
+static int64_t source_next_data(void *ctx, uint64_t off)
+{
+    return resize_next_data(ctx, off);
 }
 
 static int copy_xattr(int from, int to, const char *name)
@@ -91,7 +100,7 @@ static int copy_attributes(int from, int to, const struct stat *st)
 static int write_copy(struct stack *stack, int fd, uint64_t size, const struct timespec *mtime,
                       const char *name)
 {
-    struct pack_source source = {source_read, stack, size, *mtime, name};
+    struct pack_source source = {source_read, stack, size, *mtime, name, source_next_data};
     struct pack_options options = {.pipeline = stack->pipeline,
                                    .chunk = stack->volume->config.chunk,
                                    .threads = 1,
@@ -195,7 +204,7 @@ static int begin(struct stack *stack)
         if (r < 0)
             return r;
     } while (is_moving(stack) || stack->pipeline == NULL);
-    if (stack->writers > 0 || stack->modified || stack->overlay.bytes > 0)
+    if (stack->readers + stack->writers > 0 || stack->modified || stack->overlay.bytes > 0)
         return -EBUSY;
     if (stack->damaged)
         return -EIO;

@@ -196,8 +196,12 @@ void stack_mark_clean(struct stack *stack); /* stack.lock held; caller has a ref
 struct blobref *blobref_create(struct volume *volume, struct blob *blob, bool writable);
 struct blobref *blobref_get(struct blobref *ref);
 void blobref_put(struct volume *volume, struct blobref **ref);
-/* A read-only mount: another host's writer may have changed the file. Lock held. */
+/* Somebody else may have changed the backing file: another host's writer below a read-only mount, or a
+ * hand in the store that filled what was empty. Lock held. */
 void stack_refresh(struct stack *stack, const struct stat *st);
+void stack_discard_if_unlinked(struct stack *stack); /* lock held, dropped meanwhile */
+int64_t resize_next_data(struct stack *stack,
+                         uint64_t off); /* or -ENXIO; any kind, never waits for a transition */
 bool stack_attr_fits(const struct stack_attr *attr, const struct stat *st);
 void stack_attr_set(struct stack_attr *attr, const struct stat *st);
 int stack_open_blob(struct stack *stack, bool writable, struct blobref **out); /* no lock */
@@ -254,7 +258,7 @@ int flush_make_room(struct stack *stack);
 
 /* sync.c */
 int sync_checkpoint(struct volume *volume, struct blobref *ref, const struct blob_state *state,
-                    unsigned flags, bool sync_name);
+                    unsigned flags, const struct blob_header *header, bool sync_name);
 
 /* birth.c */
 /* Decides what an EMPTY stack is if it can (`final`: it must) and makes it that; lock held,

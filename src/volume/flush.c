@@ -281,14 +281,12 @@ static char *meta_of(struct stack *stack, struct image *image)
 }
 
 /* A closed stack's header says how large it is, in voxels and in bytes. */
-static int write_header(struct blob *blob, const struct image *image)
+static bool header_of(struct blob *blob, const struct image *image, struct blob_header *header)
 {
-    struct blob_header header;
-    if (!image->known)
-        return 0;
-    blob_header(blob, &header);
-    pack_header_shape(&image->info, &header);
-    return blob_write_header(blob, &header);
+    blob_header(blob, header);
+    if (image->known)
+        pack_header_shape(&image->info, header);
+    return image->known;
 }
 
 static int sync_plain(struct stack *stack)
@@ -328,9 +326,10 @@ static int sync_blob(struct stack *stack, uint64_t size, bool settle)
     stack->dirty_since_ms = now_ms();
     stack->syncing = true;
     pthread_mutex_unlock(&stack->lock);
-    int r = settle ? write_header(ref->blob, &image) : 0;
-    if (r >= 0)
-        r = sync_checkpoint(volume, ref, &state, settle ? BLOB_FULL : 0, sync_name);
+    struct blob_header header;
+    bool tell = settle && header_of(ref->blob, &image, &header);
+    int r = sync_checkpoint(volume, ref, &state, settle ? BLOB_FULL : 0, tell ? &header : NULL,
+                            sync_name);
     free(meta);
     if (r >= 0 && settle)
         volume_note_stored(stack, ref);
@@ -384,6 +383,7 @@ static void tend_run(struct work *work)
         pthread_cond_wait(&stack->changed, &stack->lock);
     stack->tend_queued = false;
     stack->tending = true;
+    stack_discard_if_unlinked(stack);
     bool settle = stack->writers == 0;
     pthread_mutex_unlock(&stack->lock);
     int r = flush_durable(stack, settle);

@@ -9,6 +9,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "store/names.h"
+#include "volume/scan.h"
+
 struct blobref *blobref_create(struct volume *volume, struct blob *blob, bool writable)
 {
     struct blobref *ref = malloc(sizeof(*ref));
@@ -65,17 +68,40 @@ void stack_wait_transition(struct stack *stack)
     }
 }
 
-int stack_open_blob(struct stack *stack, bool writable, struct blobref **out)
+/* A blob whose end is missing would pass for an older stack, or an empty one. */
+static int check_end(const struct io *io, struct blob *blob)
 {
+    int cut = scan_is_cut(io, blob_fd(blob), blob, NULL);
+    return cut > 0 ? -EBADMSG : cut;
+}
+
+static int open_checked(struct stack *stack, bool writable, struct blob **blob)
+{
+    const struct io *io = stack->volume->io;
     int fd = stack_open_backing(stack, writable);
     if (fd < 0)
         return fd;
-    struct blob *blob;
-    int r = blob_open(stack->volume->io, fd, writable, &blob);
+    int r = blob_open(io, fd, writable, blob);
     if (r < 0) {
         close(fd);
         return r;
     }
+    r = writable ? 0 : check_end(io, *blob);
+    if (r < 0)
+        blob_close(blob);
+    return r;
+}
+
+int stack_open_blob(struct stack *stack, bool writable, struct blobref **out)
+{
+    struct blob *blob = NULL;
+    int r = open_checked(stack, false, &blob);
+    if (r >= 0 && writable) { /* which takes a torn tail off: so only what was seen to be whole */
+        blob_close(&blob);
+        r = open_checked(stack, true, &blob);
+    }
+    if (r < 0)
+        return r;
     *out = blobref_create(stack->volume, blob, writable);
     if (*out == NULL) {
         blob_close(&blob);
@@ -126,14 +152,38 @@ int stack_load(struct stack *stack, bool writable)
     return 0;
 }
 
+/* By the name that the file has now, in the store. */
+static bool has_blob_name(const struct stack *stack)
+{
+    char link[64], path[PATH_MAX];
+    snprintf(link, sizeof(link), "/proc/self/fd/%d", stack->fd);
+    ssize_t n = readlink(link, path, sizeof(path) - 1);
+    if (n < 0)
+        return stack->named_blob;
+    path[n] = '\0';
+    return names_has_suffix(path);
+}
+
 void stack_refresh(struct stack *stack, const struct stat *st)
 {
-    if (stack->kind == STACK_EMPTY && st->st_size > 0)
-        stack->kind = stack->named_blob ? STACK_BLOB : STACK_PLAIN;
-    if (stack->kind == STACK_BLOB && stack->blob != NULL && !stack_attr_fits(&stack->loaded, st)) {
-        stack->damaged = false;
-        blobref_put(stack->volume, &stack->blob);
-    }
+    bool mine = !stack->volume->config.read_only &&
+                (stack->kind != STACK_EMPTY || stack->modified || stack->overlay.bytes > 0);
+    if (mine || stack->transition || stack->plain_io > 0)
+        return;
+    if (stack->volume->config.read_only)
+        stack->named_blob = has_blob_name(stack);
+    enum stack_kind kind = stack->named_blob ? STACK_BLOB : STACK_PLAIN;
+    if (st->st_size == 0)
+        kind = STACK_EMPTY;
+    if (kind == stack->kind && (stack->blob == NULL || stack_attr_fits(&stack->loaded, st)))
+        return;
+    stack->damaged = false;
+    blobref_put(stack->volume, &stack->blob);
+    stack->kind = kind;
+    if (kind == STACK_EMPTY)
+        stack->size = 0;
+    if (stack->data_fd < 0 && kind != STACK_BLOB && stack->readers + stack->writers > 0)
+        stack_open_data(stack, false);
 }
 
 int stack_name(const struct stack *stack, char *path, size_t len, const char **name)

@@ -27,11 +27,14 @@
 
 /* Claims one chunk may have: a table entry each, so more would cost more than the chunk. */
 #define PACK_MAX_CLAIMS 4096u
+/* A stack with a hole larger than this is left sparse rather than made readable to sqeazy. */
+#define PACK_MAX_HOLE (16u << 20)
 
 enum plan_stage { PLAN_VOLUME, PLAN_UNITS, PLAN_BYTES, PLAN_DONE };
 
 struct plan {
     const struct layout *layout;
+    const struct pack_source *source;
     struct layout_info info;
     uint64_t size, volume_bytes;
     uint32_t target, grain_bytes;
@@ -91,6 +94,38 @@ static struct sqy_box bytes_box(uint64_t len)
     return (struct sqy_box){SQY_BYTES, 1, 1, (uint32_t)len, 1};
 }
 
+static uint64_t next_data(const struct plan *plan, uint64_t off)
+{
+    if (plan->source->next_data == NULL || off >= plan->size)
+        return off;
+    int64_t next = plan->source->next_data(plan->source->ctx, off);
+    return next < 0 ? plan->size : (uint64_t)next;
+}
+
+/* Sqeazy's form knows no holes: they would have to be written as zeros. */
+static bool has_large_hole(const struct plan *plan)
+{
+    uint64_t at = 0;
+    while (plan->source->next_data != NULL && at < plan->size) {
+        uint64_t next = next_data(plan, at);
+        if (next - at > PACK_MAX_HOLE)
+            return true;
+        at = next + PACK_MAX_HOLE; /* a hole that is too large cannot hide in less */
+    }
+    return false;
+}
+
+/* Where the data of a unit begin; size where it lies in a hole. */
+static uint64_t unit_first_data(const struct plan *plan, const struct layout_unit *unit)
+{
+    for (uint32_t i = 0; i < unit->n_pieces; i++) {
+        uint64_t next = next_data(plan, unit->pieces[i].off);
+        if (next < unit->pieces[i].off + unit->pieces[i].len)
+            return next;
+    }
+    return plan->size;
+}
+
 /* Sqeazy's form holds one volume of 8- or 16-bit samples, cut at multiples of the pipeline's grain.
  */
 static void plan_start(struct plan *plan, const struct sqy_pipeline *pipeline)
@@ -104,7 +139,7 @@ static void plan_start(struct plan *plan, const struct sqy_pipeline *pipeline)
         !sqy_pipeline_is_upstream(pipeline, type))
         return;
     size_t grain = sqy_pipeline_grain(pipeline, type) * sample;
-    if (grain == 0 || grain > plan->target)
+    if (grain == 0 || grain > plan->target || has_large_hole(plan))
         return;
     plan->volume_bytes = info->depth * info->height * info->width * sample;
     plan->grain_bytes = (uint32_t)grain;
@@ -141,13 +176,15 @@ static bool plan_unit(struct plan *plan, struct plan_chunk *chunk)
     struct layout_unit unit;
     uint64_t gap_end;
     while (plan->at < plan->size) {
-        uint64_t at = plan->at;
+        uint64_t at = next_data(plan, plan->at);
+        if (at >= plan->size)
+            break;
         if (!layout_unit_at(plan->layout, at, &unit, &gap_end)) {
             plan->at = gap_end;
             continue;
         }
         plan->at = unit_piece_end(&unit, at);
-        if (at != unit.pieces[0].off || !unit_within(&unit, plan->size))
+        if (at != unit_first_data(plan, &unit) || !unit_within(&unit, plan->size))
             continue;
         chunk->box = (struct sqy_box){(enum sqy_type)unit.type, unit.planes, unit.rows, unit.width,
                                       unit.spp};
@@ -179,6 +216,9 @@ static bool plan_bytes(struct plan *plan, struct plan_chunk *chunk)
     chunk->n_pieces = 0;
     while (plan->at < plan->size && total < plan->target && chunk->n_pieces < PACK_MAX_CLAIMS) {
         uint64_t end;
+        plan->at = next_data(plan, plan->at);
+        if (plan->at >= plan->size)
+            break;
         if (plan_is_voxel(plan, plan->at, &end)) {
             plan->at = end;
             continue;
@@ -602,7 +642,8 @@ static int pack_attempt(struct pack *pack, int fd, bool upstream)
     int r = walk(pack->source, pack->options, target, &layout);
     if (r < 0)
         return r;
-    pack->plan = (struct plan){.layout = layout, .size = pack->source->size, .target = target};
+    pack->plan = (struct plan){
+        .layout = layout, .source = pack->source, .size = pack->source->size, .target = target};
     layout_info(layout, &pack->plan.info);
     plan_start(&pack->plan, pack->options->pipeline);
     if (!upstream && pack->plan.upstream) {

@@ -177,6 +177,20 @@ static int64_t seek_held(struct stack *stack, uint64_t off, bool data)
     return data ? -ENXIO : (int64_t)stack->size;
 }
 
+int64_t resize_next_data(struct stack *stack, uint64_t off)
+{
+    pthread_mutex_lock(&stack->lock);
+    int64_t r;
+    if (stack->kind == STACK_PLAIN) {
+        r = lseek(stack->data_fd, (off_t)off, SEEK_DATA);
+        r = r < 0 ? -errno : r;
+    } else {
+        r = seek_held(stack, off, true);
+    }
+    pthread_mutex_unlock(&stack->lock);
+    return r;
+}
+
 int64_t stack_seek(struct stack *stack, uint64_t off, int whence)
 {
     if (whence != SEEK_DATA && whence != SEEK_HOLE)

@@ -121,7 +121,7 @@ int scan_is_cut(const struct io *io, int fd, struct blob *blob, bool *header_los
         sqy_header_free(&header);
     }
     uint64_t size = (uint64_t)st.st_size;
-    return size < claimed || (stats.torn && (size == claimed || stats.n_checkpoints == 0));
+    return size < claimed || (stats.torn && stats.valid_bytes < claimed);
 }
 
 int scan_header_box(const struct sqy_header *header, uint64_t shape[3], uint64_t *bytes)

@@ -124,9 +124,8 @@ int stack_get(struct volume *volume, int fd, bool blob, struct stack **out)
         return r;
     if (stack->fd != fd)
         close(fd);
-    if (volume->config.read_only && fstat(stack->fd, &st) == 0) {
+    if (fstat(stack->fd, &st) == 0) {
         pthread_mutex_lock(&stack->lock);
-        stack->named_blob = blob;
         stack_refresh(stack, &st);
         pthread_mutex_unlock(&stack->lock);
     }
@@ -293,8 +292,10 @@ static bool is_unlinked(const struct stack *stack)
 
 /* Nobody can reach the bytes any more, unless somebody comes while we wait: what is not stored need not
  * be. Lock held, dropped meanwhile. */
-static void discard(struct stack *stack)
+void stack_discard_if_unlinked(struct stack *stack)
 {
+    if (stack->readers + stack->writers > 0 || !stack->modified || !is_unlinked(stack))
+        return;
     job_mark_stale(stack, 0, UINT64_MAX);
     job_wait(stack, stack->last_job);
     if (stack->readers + stack->writers > 0 || stack->transition || stack->flushing)
@@ -311,8 +312,7 @@ void stack_release(struct stack *stack, bool write)
         stack->writers--;
     else
         stack->readers--;
-    if (stack->readers + stack->writers == 0 && stack->modified && is_unlinked(stack))
-        discard(stack);
+    stack_discard_if_unlinked(stack);
     stack->released_ms = now_ms(); /* the ticker settles it after a rest */
     if (write && stack->writers == 0 && stack->unsettled && !is_unlinked(stack))
         stack_mark_dirty(stack);

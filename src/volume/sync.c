@@ -42,9 +42,12 @@ static int sync_directory(int fd)
 }
 
 int sync_checkpoint(struct volume *volume, struct blobref *ref, const struct blob_state *state,
-                    unsigned flags, bool sync_name)
+                    unsigned flags, const struct blob_header *header, bool sync_name)
 {
     int r = blob_checkpoint(ref->blob, state, flags);
+    /* Only now: the header says how much there is, and a blob that has less is taken for cut off. */
+    if (r >= 0 && header != NULL)
+        r = blob_write_header(ref->blob, header);
     if (r < 0)
         return r;
     restore_mtime(blob_fd(ref->blob), &state->mtime);

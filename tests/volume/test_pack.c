@@ -35,7 +35,7 @@ static int encode(const uint8_t *data, size_t len, const char *text, const char 
     struct sqy_pipeline *pipeline;
     assert_int_equal(sqy_pipeline_parse(text, &pipeline, NULL), 0);
     struct memory memory = {data};
-    struct pack_source source = {read_memory, &memory, len, {1700000000, 5}, name};
+    struct pack_source source = {read_memory, &memory, len, {1700000000, 5}, name, NULL};
     struct pack_options options = {
         .pipeline = pipeline, .chunk = 65536, .threads = 3, .raw = raw, .n_raw = raw != NULL};
     int fd = temporary();

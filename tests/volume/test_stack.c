@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "rig.h"
+#include "store/blob.h"
 #include "store/names.h"
 
 static bool in_store(const struct rig *rig, const char *name)
@@ -277,6 +278,125 @@ static void holes_are_seen_and_read_as_zeros(void **state)
     rig_stop(&rig);
 }
 
+static void a_sparse_stack_stays_sparse_when_compacted(void **state)
+{
+    (void)state;
+    struct rig rig = {.config = {.chunk = 65536}};
+    rig_start(&rig);
+    uint8_t *data = malloc(rig_tiff_bound(256, 256, 4));
+    size_t len = rig_tiff(RIG_CONTIGUOUS, 256, 256, 4, data);
+    struct stack *stack = rig_create(&rig, "wide.tif");
+    rig_write(stack, data, len, 0);
+    assert_int_equal(stack_truncate(stack, (uint64_t)1 << 59), 0);
+    rig_write(stack, data, 100, (uint64_t)1 << 50);
+    stack_release(stack, true);
+    assert_int_equal(stack_compact(stack), 0); /* or it would never end */
+    assert_true(stored_bytes(stack) < len);
+    uint8_t buf[100];
+    assert_int_equal(stack_open(stack, false, -1), 0);
+    assert_int_equal(stack_read(stack, buf, 100, (uint64_t)1 << 50, true), 100);
+    assert_memory_equal(buf, data, 100);
+    stack_release(stack, false);
+    stack_put(&stack);
+    free(data);
+    rig_stop(&rig);
+}
+
+static void a_blob_whose_end_is_missing_is_damaged_and_left_alone(void **state)
+{
+    (void)state;
+    struct rig rig = {.config = {.chunk = 65536}};
+    rig_start(&rig);
+    uint8_t *data = malloc(rig_tiff_bound(256, 256, 4)), byte;
+    size_t len = rig_tiff(RIG_CONTIGUOUS, 256, 256, 4, data);
+    struct stack *stack = rig_create(&rig, "cut.tif");
+    rig_write(stack, data, len, 0);
+    stack_release(stack, true);
+    stack_put(&stack);
+    rig_close(&rig);
+    char path[512];
+    snprintf(path, sizeof(path), "%s/cut.tif.sqy", rig.path);
+    struct stat before, after;
+    assert_int_equal(stat(path, &before), 0);
+    int fd = open(path, O_RDWR);
+    assert_int_equal(pread(fd, &byte, 1, before.st_size - 50), 1);
+    byte ^= 1;
+    assert_int_equal(pwrite(fd, &byte, 1, before.st_size - 50), 1);
+    close(fd);
+    rig_open(&rig);
+    stack = rig_find(&rig, "cut.tif");
+    assert_int_equal(stack_open(stack, false, -1), -EIO);
+    const struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, {.tv_nsec = UTIME_NOW}};
+    assert_int_equal(stack_utimens(stack, times), -EIO);
+    assert_int_equal(stack_truncate(stack, 5), -EIO);
+    assert_string_equal(rig_state(stack), "damaged");
+    assert_int_equal(stat(path, &after), 0);
+    assert_int_equal(after.st_size, before.st_size);
+    assert_int_equal(stack_open(stack, true, -1), 0); /* as with O_TRUNC */
+    assert_int_equal(stack_truncate(stack, 0), 0);
+    rig_write(stack, data, len, 0);
+    check_everywhere(&rig, stack, "cut.tif", data, len);
+    free(data);
+    rig_stop(&rig);
+}
+
+static void what_becomes_plain_late_keeps_its_time(void **state)
+{
+    (void)state;
+    struct rig rig = {0};
+    rig_start(&rig);
+    struct stack *stack = rig_create(&rig, "late.bin");
+    rig_write(stack, "x", 1, 5000);
+    struct stat shown, later;
+    assert_int_equal(fstat(stack_fd(stack), &shown), 0);
+    assert_int_equal(stack_getattr(stack, &shown), 0);
+    stack_release(stack, true);
+    assert_int_equal(volume_drain(rig.volume), 0);
+    assert_string_equal(rig_state(stack), "plain");
+    assert_int_equal(fstat(stack_fd(stack), &later), 0);
+    assert_int_equal(stack_getattr(stack, &later), 0);
+    assert_memory_equal(&shown.st_mtim, &later.st_mtim, sizeof(shown.st_mtim));
+    stack_put(&stack);
+    rig_stop(&rig);
+}
+
+static void fsync_and_close_is_settled_too(void **state)
+{
+    (void)state;
+    struct rig rig = {.config = {.chunk = 65536}};
+    rig_start(&rig);
+    uint8_t *data = malloc(rig_tiff_bound(200, 200, 7));
+    size_t len = rig_tiff(RIG_IFDS_LAST, 200, 200, 7, data);
+    struct stack *stack = rig_create(&rig, "synced.tif");
+    rig_write(stack, data, len / 2, 0);
+    assert_int_equal(stack_fsync(stack), 0); /* all of it provisional */
+    rig_write(stack, data + len / 2, len - len / 2, len / 2);
+    assert_int_equal(stack_fsync(stack), 0);
+    stack_release(stack, true);
+    assert_int_equal(volume_drain(rig.volume), 0);
+    int fd = stack_fd(stack);
+    char link[64];
+    snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+    struct blob *blob;
+    struct blob_header header;
+    assert_int_equal(blob_open(&io_system, open(link, O_RDONLY), false, &blob), 0);
+    blob_header(blob, &header);
+    assert_int_equal(header.rank, 3);
+    assert_int_equal(header.shape[0], 7);
+    for (uint64_t at = 8; at < 200 * 200 * 7 * 2;) {
+        struct blob_extent extent;
+        assert_int_equal(blob_prepare(blob, at, 1), 0);
+        assert_int_equal(blob_find(blob, at, &extent), 0);
+        assert_int_equal(extent.chunk.flags & BLOB_PROVISIONAL, 0);
+        at = extent.claim.off + extent.claim.len;
+    }
+    blob_close(&blob);
+    rig_expect(stack, data, len);
+    stack_put(&stack);
+    free(data);
+    rig_stop(&rig);
+}
+
 #define STORM_MAX 700000
 
 struct storm {
@@ -392,6 +512,10 @@ int main(void)
         cmocka_unit_test(an_edit_of_a_stored_stack_costs_one_chunk),
         cmocka_unit_test(compaction_keeps_every_byte_and_the_time),
         cmocka_unit_test(holes_are_seen_and_read_as_zeros),
+        cmocka_unit_test(a_sparse_stack_stays_sparse_when_compacted),
+        cmocka_unit_test(a_blob_whose_end_is_missing_is_damaged_and_left_alone),
+        cmocka_unit_test(what_becomes_plain_late_keeps_its_time),
+        cmocka_unit_test(fsync_and_close_is_settled_too),
         cmocka_unit_test(random_operations_match_an_array),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

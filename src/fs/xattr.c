@@ -109,7 +109,16 @@ static int set_policy(const struct request *r)
     if (r->data != NULL && memchr(r->data, '\0', r->size) != NULL)
         return -EINVAL;
     int e = directory_policy(r, path);
-    return e < 0 ? e : volume_policy_set(r->fs->volume, path, r->data);
+    if (e < 0)
+        return e;
+    char *present = NULL;
+    e = volume_policy_get(r->fs->volume, path, &present);
+    free(present);
+    if (e == 0 && r->flags & XATTR_CREATE)
+        return -EEXIST;
+    if (e == -ENODATA && r->flags & XATTR_REPLACE)
+        return -ENODATA;
+    return volume_policy_set(r->fs->volume, path, r->data);
 }
 
 static void run_set_own(struct request *r)

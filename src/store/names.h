@@ -1,8 +1,8 @@
 /* How names in the mount and names in the store belong together. Pure; no I/O.
  *
- * In the store a name ending in ".sqy" (any case, whatever the file is) is ours. A blob of visible name
- * x is stored as x.sqy; everything else as it is, but a visible name that itself ends in ".sqy" always
- * gets the suffix added, so that the mapping can be undone. */
+ * In the store a name ending in ".sqy" (any case, whatever the file is) is ours. A blob of visible
+ * name x is stored as x.sqy; everything else as it is, but a visible name that itself ends in
+ * ".sqy" always gets the suffix added, so that the mapping can be undone. */
 #ifndef SQYFS_STORE_NAMES_H
 #define SQYFS_STORE_NAMES_H
 
@@ -10,15 +10,15 @@
 #include <stdbool.h>
 
 #define NAMES_SUFFIX ".sqy"
-#define NAMES_MAX (NAME_MAX + 1)
+#define NAMES_MAX    (NAME_MAX + 1)
 
 /* Ends in ".sqy", any case. */
 bool names_has_suffix(const char *name);
 /* Reserved at the store's root: ".sqyfs" and everything that starts so. */
 bool names_is_reserved(const char *name);
 
-/* Stored spelling of a visible name, as a blob or as anything else. -ENAMETOOLONG where the suffix does
- * not fit. */
+/* Stored spelling of a visible name, as a blob or as anything else. -ENAMETOOLONG where the suffix
+ * does not fit. */
 int names_to_stored(const char *visible, bool blob, char stored[NAMES_MAX]);
 /* Visible spelling of a stored name (".sqy" taken off where present). */
 void names_to_visible(const char *stored, char visible[NAMES_MAX]);

@@ -1,10 +1,10 @@
-/* The store as a tree of names: every name operation of the mount, on both spellings, in the order of
- * steps that leaves the old or the new state whatever step a crash follows, never neither.
+/* The store as a tree of names: every name operation of the mount, on both spellings, in the order
+ * of steps that leaves the old or the new state whatever step a crash follows, never neither.
  *
  * Directories are given as open descriptors (O_PATH will do), names as the mount shows them. A
- * read-write lock inside makes an operation atomic for lookups in this process; it is held over the few
- * metadata calls that one operation needs and nothing else, and is taken after no other lock but before
- * none of ours: take no lock while calling in here with one of these held (leaf).
+ * read-write lock inside makes an operation atomic for lookups in this process; it is held over the
+ * few metadata calls that one operation needs and nothing else, and is taken after no other lock
+ * but before none of ours: take no lock while calling in here with one of these held (leaf).
  *
  * Where both `x` and `x.sqy` exist, `x` wins. */
 #ifndef SQYFS_STORE_TREE_H
@@ -32,9 +32,9 @@ struct tree_entry {
 /* -ENOENT also for reserved names at the root. */
 int tree_lookup(struct tree *tree, int dir_fd, const char *name, struct tree_entry *out);
 
-/* Creates an empty regular file, read-write; `excl` as O_EXCL; -EEXIST, else opens what is there through
- * tree_lookup() and the caller's own means. Names ending in ".sqy" are made under the blob spelling.
- * Returns an O_RDWR descriptor. */
+/* Creates an empty regular file, read-write; `excl` as O_EXCL; -EEXIST, else opens what is there
+ * through tree_lookup() and the caller's own means. Names ending in ".sqy" are made under the blob
+ * spelling. Returns an O_RDWR descriptor. */
 int tree_create_file(struct tree *tree, int dir_fd, const char *name, mode_t mode, int *fd);
 int tree_mkdir(struct tree *tree, int dir_fd, const char *name, mode_t mode);
 int tree_symlink(struct tree *tree, const char *target, int dir_fd, const char *name);
@@ -49,22 +49,25 @@ int tree_rename(struct tree *tree, int from_dir, const char *from, int to_dir, c
 
 /* Birth: the empty regular file behind `fd` becomes a blob by name (x -> x.sqy), its inode staying.
  * 0; -EBUSY where it has other links; -ESTALE where its name is gone (unlinked, or replaced);
- * -ENAMETOOLONG, -EEXIST where the spelling does not fit or is taken. On error it keeps its name. */
+ * -ENAMETOOLONG, -EEXIST where the spelling does not fit or is taken. On error it keeps its name.
+ */
 int tree_become_blob(struct tree *tree, int fd);
 /* The way back, for a blob that was truncated to nothing. Same errors. */
 int tree_become_plain(struct tree *tree, int fd);
-/* Replaces the regular file behind `fd` (either spelling) by the finished blob `temp_name` in directory
- * `temp_dir` on the same filesystem: one rename, and for a plain file the unlink of the old spelling.
- * The directories are synced. 0; 1: replaced, but a sync failed, so a power cut may undo it; or the
- * errors above, also -EBUSY where it has other links: nothing has changed then. */
+/* Replaces the regular file behind `fd` (either spelling) by the finished blob `temp_name` in
+ * directory `temp_dir` on the same filesystem: one rename, and for a plain file the unlink of the
+ * old spelling. The directories are synced. 0; 1: replaced, but a sync failed, so a power cut may
+ * undo it; or the errors above, also -EBUSY where it has other links: nothing has changed then. */
 int tree_replace(struct tree *tree, int fd, int temp_dir, const char *temp_name);
 
-/* Visible path of an open file or directory relative to the root ("" for the root itself), no leading
- * slash. -ESTALE where it has no name any more, -ENAMETOOLONG where it is longer than `len`. */
+/* Visible path of an open file or directory relative to the root ("" for the root itself), no
+ * leading slash. -ESTALE where it has no name any more, -ENAMETOOLONG where it is longer than
+ * `len`. */
 int tree_path(struct tree *tree, int fd, char *path, size_t len);
 
-/* Visible name and kind of a directory entry as readdir(3) found it; false: not to be shown (reserved
- * at the root, a shadowed x.sqy). */
-bool tree_show(struct tree *tree, int dir_fd, bool is_root, const char *stored, char visible[NAMES_MAX]);
+/* Visible name and kind of a directory entry as readdir(3) found it; false: not to be shown
+ * (reserved at the root, a shadowed x.sqy). */
+bool tree_show(struct tree *tree, int dir_fd, bool is_root, const char *stored,
+               char visible[NAMES_MAX]);
 
 #endif

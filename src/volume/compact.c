@@ -112,8 +112,8 @@ static int write_copy(struct stack *stack, int fd, uint64_t size, const struct t
     return r;
 }
 
-/* Owner, mode, attributes and times, which may be changed while the bytes are copied: the bytes are on
- * the disk when this begins, and it is done over where they have changed since. */
+/* Owner, mode, attributes and times, which may be changed while the bytes are copied: the bytes are
+ * on the disk when this begins, and it is done over where they have changed since. */
 static int dress_copy(struct stack *stack, int fd, const struct timespec *mtime)
 {
     struct stat before, after;

@@ -2,28 +2,29 @@
  *
  * A stack, by what its backing file is:
  *
- *   EMPTY --birth_classify()--> BLOB    bytes that look like an image, or a name that must be a blob
+ *   EMPTY --birth_classify()--> BLOB    looks like an image, or has a name that must be a blob
  *   EMPTY --birth_classify()--> PLAIN   anything else: stored verbatim
  *   BLOB  --birth_reset()-----> EMPTY   truncated to nothing: born again by its next bytes
  *   PLAIN --compact.c---------> BLOB    renamed to a stack's name, when idle
  *
  * Where the only copy of a byte lies, and what happens to it there:
  *
- *   state of the byte         only copy         daemon killed  power cut          disk full or failing
- *   ------------------------  ----------------  -------------  -----------------  --------------------
- *   in the overlay            spool (memory)    lost           lost               kept, tried again
- *   under an encode job       spool (memory)    lost           lost               kept, tried again
- *   appended and committed    blob, page cache  lost           lost               kept, tried again
- *   behind a checkpoint       blob, synced      kept           kept               kept
- *   of a PLAIN file           backing file      kept           kept after fsync   ENOSPC, EIO
+ *   state of the byte       only copy         daemon killed  power cut         disk full or failing
+ *   ----------------------  ----------------  -------------  ----------------  --------------------
+ *   in the overlay          spool (memory)    lost           lost              kept, tried again
+ *   under an encode job     spool (memory)    lost           lost              kept, tried again
+ *   appended and committed  blob, page cache  lost           lost              kept, tried again
+ *   behind a checkpoint     blob, synced      kept           kept              kept
+ *   of a PLAIN file         backing file      kept           kept after fsync  ENOSPC, EIO
  *
- * (Committed bytes are lost with the daemon because no checkpoint names them yet.) fsync(2), the release
- * of the last writer, and age (VOLUME_DIRTY_AGE_MS) bring bytes behind a checkpoint.
+ * (Committed bytes are lost with the daemon because no checkpoint names them yet.) fsync(2), the
+ * release of the last writer, and age (VOLUME_DIRTY_AGE_MS) bring bytes behind a checkpoint. A disk
+ * that is still full when the volume is closed loses what is in memory then; the log names it.
  *
- * Lock order: policy.change; stack.lock, then volume.lock, then the leaves (blob, spool, cache, tree,
- * policy.lock, queues). None is held while chunks are read, written, encoded or decoded, while anything
- * is synced, or while sqlite works. A plain file's ftruncate(2), fallocate(2) and lseek(2), and opening a
- * descriptor, do happen under stack.lock. */
+ * Lock order: policy.change; stack.lock, then volume.lock, then the leaves (blob, spool, cache,
+ * tree, policy.lock, queues). None is held while chunks are read, written, encoded or decoded, while
+ * anything is synced, or while sqlite works. A plain file's ftruncate(2), fallocate(2) and lseek(2),
+ * and opening a descriptor, do happen under stack.lock. */
 #ifndef SQYFS_VOLUME_CORE_H
 #define SQYFS_VOLUME_CORE_H
 
@@ -47,9 +48,9 @@
 #define VOLUME_TENDERS      16u   /* threads that settle and flush; they mostly wait for disk */
 #define VOLUME_DIRTY_AGE_MS 5000  /* an open stack's bytes reach a checkpoint after this long */
 #define VOLUME_TICK_MS      500
-#define STACK_REST_MS       500 /* from the last close to settling: a writer may come back at once */
-#define STACK_MAX_JOBS      64u /* that cutting again has in flight; elsewhere the spool bounds them */
-#define STACK_HOLD_ROUND    4u /* flush rounds before writers are made to wait */
+#define STACK_REST_MS       500 /* from last close to settling: a writer may come back */
+#define STACK_MAX_JOBS      64u /* in flight while cutting again; else the spool bounds */
+#define STACK_HOLD_ROUND    4u  /* flush rounds before writers are made to wait */
 #define STACK_MAX_SIZE      ((uint64_t)1 << 60)
 
 /* An open blob, shared by readers that may outlive its being the stack's present one. */
@@ -196,8 +197,8 @@ void stack_mark_clean(struct stack *stack); /* stack.lock held; caller has a ref
 struct blobref *blobref_create(struct volume *volume, struct blob *blob, bool writable);
 struct blobref *blobref_get(struct blobref *ref);
 void blobref_put(struct volume *volume, struct blobref **ref);
-/* Somebody else may have changed the backing file: another host's writer below a read-only mount, or a
- * hand in the store that filled what was empty. Lock held. */
+/* Somebody else may have changed the backing file: another host's writer below a read-only mount,
+ * or a hand in the store that filled what was empty. Lock held. */
 void stack_refresh(struct stack *stack, const struct stat *st);
 void stack_discard_if_unlinked(struct stack *stack); /* lock held, dropped meanwhile */
 int64_t resize_next_data(struct stack *stack,

@@ -408,8 +408,8 @@ void flush_tend_async(struct stack *stack)
     workq_push(stack->volume->tenders, &stack->tend_work);
 }
 
-/* The stack that holds most of the spool, referenced; NULL where none holds any. One whose last flush
- * failed comes only when there is no other. */
+/* The stack that holds most of the spool, referenced; NULL where none holds any. One whose last
+ * flush failed comes only when there is no other. */
 static struct stack *largest_holder(struct volume *volume)
 {
     struct stack *best = NULL;
@@ -432,8 +432,8 @@ static struct stack *largest_holder(struct volume *volume)
     return best;
 }
 
-/* A writer found no block, or its own bytes too torn to take more. An error only where no stack can be
- * flushed. No lock held. */
+/* A writer found no block, or its own bytes too torn to take more. An error only where no stack can
+ * be flushed. No lock held. */
 int flush_make_room(struct stack *stack)
 {
     struct volume *volume = stack->volume;

@@ -7,9 +7,9 @@
  *                               +-----------+-- out of memory, disk full: the bytes stay, and
  *                                               stack.job_error says why
  *
- * While a job is on its way the bytes stay in the overlay, so they are readable, and a job that comes to
- * nothing has cost nothing but time. Where two jobs share a byte, they hold the same value of it or one
- * of them is stale, so the order in which they commit does not matter. */
+ * While a job is on its way the bytes stay in the overlay, so they are readable, and a job that comes
+ * to nothing has cost nothing but time. Where two jobs share a byte, they hold the same value of it
+ * or one of them is stale, so the order in which they commit does not matter. */
 #include "volume/core.h"
 
 #include <errno.h>

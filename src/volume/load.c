@@ -49,8 +49,8 @@ int stack_open_backing(const struct stack *stack, bool write)
     int fd = open(link, flags);
     struct stat st;
     if (fd < 0 && errno == EACCES && fstat(stack->fd, &st) == 0 && st.st_uid == geteuid()) {
-        /* Whether a caller may write was decided when he opened it; we store what he wrote even in a
-         * file that its owner has made read-only. */
+        /* Whether a caller may write was decided when he opened it; we store what he wrote even in
+         * a file that its owner has made read-only. */
         chmod(link, (st.st_mode & 07777) | S_IRUSR | (write ? S_IWUSR : 0));
         fd = open(link, flags);
         int error = errno;

@@ -290,8 +290,8 @@ static bool is_unlinked(const struct stack *stack)
     return fstat(stack->fd, &st) == 0 && st.st_nlink == 0;
 }
 
-/* Nobody can reach the bytes any more, unless somebody comes while we wait: what is not stored need not
- * be. Lock held, dropped meanwhile. */
+/* Nobody can reach the bytes any more, unless somebody comes while we wait: what is not stored need
+ * not be. Lock held, dropped meanwhile. */
 void stack_discard_if_unlinked(struct stack *stack)
 {
     if (stack->readers + stack->writers > 0 || !stack->modified || !is_unlinked(stack))

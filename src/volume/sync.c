@@ -1,6 +1,6 @@
-/* Checkpoints made durable: the blob's own two syncs, the name of a new blob, and the time put back that
- * appending has moved. Runs in the caller's thread, a tender or a request's worker: the filesystem
- * joins what several of them sync at a time. */
+/* Checkpoints made durable: the blob's own two syncs, the name of a new blob, and the time put back
+ * that appending has moved. Runs in the caller's thread, a tender or a request's worker: the
+ * filesystem joins what several of them sync at a time. */
 #include "volume/core.h"
 
 #include <errno.h>
@@ -12,7 +12,8 @@
 
 #include "base/log.h"
 
-/* Background appends must not move the visible mtime: the backing file shows what the checkpoint says. */
+/* Background appends must not move the visible mtime: the backing file shows what the checkpoint
+ * says. */
 static void restore_mtime(int fd, const struct timespec *mtime)
 {
     struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, *mtime};
@@ -20,7 +21,8 @@ static void restore_mtime(int fd, const struct timespec *mtime)
         log_debug("cannot set the time of a blob: %s", strerror(errno));
 }
 
-/* The directory that has the blob's name, so that a power cut does not take a new file's name away. */
+/* The directory that has the blob's name, so that a power cut does not take a new file's name away.
+ */
 static int sync_directory(int fd)
 {
     char link[64], path[PATH_MAX];
@@ -45,7 +47,8 @@ int sync_checkpoint(struct volume *volume, struct blobref *ref, const struct blo
                     unsigned flags, const struct blob_header *header, bool sync_name)
 {
     int r = blob_checkpoint(ref->blob, state, flags);
-    /* Only now: the header says how much there is, and a blob that has less is taken for cut off. */
+    /* Only now: the header says how much there is, and a blob that has less is taken for cut off.
+     */
     if (r >= 0 && header != NULL)
         r = blob_write_header(ref->blob, header);
     if (r < 0)

@@ -100,8 +100,8 @@ int stack_fallocate(struct stack *stack, int mode, uint64_t off,
                     uint64_t len);                                 /* as fallocate(2) */
 int64_t stack_seek(struct stack *stack, uint64_t off, int whence); /* SEEK_DATA, SEEK_HOLE */
 int stack_fsync(struct stack *stack);
-/* Why the last attempt to store it in the background failed, 0 where it did not: to be told at close(2).
- * Nothing is lost by it yet; it is tried again. */
+/* Why the last attempt to store it in the background failed, 0 where it did not: to be told at
+ * close(2). Nothing is lost by it yet; it is tried again. */
 int stack_error(struct stack *stack);
 
 /* Fixes size, blocks and mtime of a stat of the backing file to what the mount shows. Reads the

@@ -18,8 +18,9 @@
  *   of a PLAIN file         backing file      kept           kept after fsync  ENOSPC, EIO
  *
  * (Committed bytes are lost with the daemon because no checkpoint names them yet.) fsync(2), the
- * release of the last writer, and age (VOLUME_DIRTY_AGE_MS) bring bytes behind a checkpoint. A disk
- * that is still full when the volume is closed loses what is in memory then; the log names it.
+ * release of the last writer, and age (VOLUME_DIRTY_AGE_MS) bring bytes behind a checkpoint. When
+ * the disk is full as the volume is closed, a reserve in the store is given up for what is in memory;
+ * what does not fit even then is lost, and the log names it.
  *
  * Lock order: policy.change; stack.lock, then volume.lock, then the leaves (blob, spool, cache,
  * tree, policy.lock, queues). None is held while chunks are read, written, encoded or decoded, while

@@ -20,12 +20,14 @@
 
 #define STATE_DIR ".sqyfs"
 /* Bytes left free on the backing disk, or one in RESERVE_SHARE of a small one: for checkpoints. */
-#define RESERVE_BYTES (32u << 20)
-#define RESERVE_SHARE 128
-#define STATFS_AGE_MS 100
-#define CHUNK_MIN     (64u << 10)
-#define CHUNK_MAX     (64u << 20)
-#define SPOOL_MIN     (16u << 20)
+#define RESERVE_BYTES      (32u << 20)
+#define RESERVE_SHARE      128
+#define LAST_RESERVE       "reserve"
+#define LAST_RESERVE_SHARE 50 /* of the free space at most: a small disk has other uses for it */
+#define STATFS_AGE_MS      100
+#define CHUNK_MIN          (64u << 10)
+#define CHUNK_MAX          (64u << 20)
+#define SPOOL_MIN          (16u << 20)
 
 /* ---- coders ---- */
 
@@ -438,6 +440,41 @@ static int open_memory(const struct opening *opening)
                  : 0;
 }
 
+/* Room set aside for what is still spooled when the disk turns out to be full at the end. */
+static void make_reserve(struct volume *volume)
+{
+    struct statvfs st;
+    if (volume->state_fd < 0 || fstatvfs(volume->state_fd, &st) < 0)
+        return;
+    uint64_t share = (uint64_t)st.f_bavail * st.f_frsize / LAST_RESERVE_SHARE;
+    uint64_t size = share < volume->config.spool ? share : volume->config.spool;
+    int fd = openat(volume->state_fd, LAST_RESERVE, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    if (fd < 0 || size == 0 || fallocate(fd, 0, 0, (off_t)size) < 0)
+        log_debug("no reserve is kept in the store: %s", strerror(errno));
+    if (fd >= 0)
+        close(fd);
+}
+
+static int drain_into_reserve(struct volume *volume)
+{
+    if (volume->state_fd < 0 || unlinkat(volume->state_fd, LAST_RESERVE, 0) < 0)
+        return -ENOSPC;
+    return volume_drain(volume);
+}
+
+static void name_unsaved(struct volume *volume)
+{
+    struct stack **list;
+    unsigned n = snapshot_dirty(volume, &list);
+    for (unsigned i = 0; i < n; i++) {
+        char path[PATH_MAX] = "(a file without a name)";
+        tree_path(volume->tree, list[i]->fd, path, sizeof(path));
+        log_error("%s: what was written last could not be stored and is lost", path);
+        stack_unref(list[i]);
+    }
+    free(list);
+}
+
 static void init_locks(struct volume *volume)
 {
     pthread_condattr_t attr;
@@ -499,6 +536,8 @@ int volume_open(const struct volume_config *config, char *why, size_t why_len, s
     if (r >= 0)
         r = open_memory(&opening);
     if (r >= 0)
+        make_reserve(volume);
+    if (r >= 0)
         r = start_threads(&opening);
     if (r < 0) {
         free_volume(volume);
@@ -514,8 +553,10 @@ int volume_close(struct volume **volume)
         return 0;
     stop_threads(*volume);
     int r = volume_drain(*volume);
+    if (r == -ENOSPC || r == -EDQUOT)
+        r = drain_into_reserve(*volume);
     if (r < 0)
-        log_error("not everything could be stored: %s", strerror(-r));
+        name_unsaved(*volume);
     free_volume(*volume);
     *volume = NULL;
     return r;

@@ -214,7 +214,9 @@ static int flush_rounds(struct stack *stack, bool settle)
         job_wait(stack, stack->last_job);
         if (r >= 0)
             r = stack->job_error;
-        if (r == -EIO && merge) { /* what the units were to be merged with cannot be read */
+        if (merge && (r == -EIO || r == -ENOSPC || r == -EDQUOT)) {
+            /* What the units were to be merged with cannot be read, or the result has no room: the
+             * new bytes alone may do. */
             merge = false;
             continue;
         }

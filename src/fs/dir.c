@@ -1,9 +1,11 @@
-/* Entries come in the order and with the offsets of the backing directory, under their visible
- * names. */
+/* Entries come in the order of the backing directory, under their visible names. A listing is taken at
+ * once, when a stream is begun or rewound: files get another spelling while they are listed, and must
+ * not be met twice or missed for it. Offsets count the entries of that listing. */
 #include "fs/dir.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -70,12 +72,12 @@ static bool is_dots(const char *name)
     return strcmp(name, ".") == 0 || strcmp(name, "..") == 0;
 }
 
-static bool visible_name(const struct request *r, const struct dirent *d, char name[NAMES_MAX])
+static bool visible_name(const struct request *r, const char *stored, char name[NAMES_MAX])
 {
     struct inode *dir = r->handle->inode;
-    if (!is_dots(d->d_name))
-        return tree_show(r->fs->tree, dir->fd, inode_is_root(r->fs->inodes, dir), d->d_name, name);
-    memcpy(name, d->d_name, strlen(d->d_name) + 1);
+    if (!is_dots(stored))
+        return tree_show(r->fs->tree, dir->fd, inode_is_root(r->fs->inodes, dir), stored, name);
+    memcpy(name, stored, strlen(stored) + 1);
     return true;
 }
 
@@ -96,12 +98,12 @@ static struct inode *look_up(const struct request *r, const char *name,
 }
 
 /* Appends one entry; the bytes it takes, or 0 where it does not fit any more. */
-static size_t add_entry(const struct request *r, const struct dirent *d, const char *name, char *at,
-                        size_t room)
+static size_t add_entry(const struct request *r, const struct dir_entry *d, const char *name,
+                        off_t next, char *at, size_t room)
 {
-    struct stat st = {.st_ino = d->d_ino, .st_mode = (mode_t)d->d_type << 12};
+    struct stat st = {.st_ino = d->ino, .st_mode = (mode_t)d->type << 12};
     if (r->flags == 0) {
-        size_t n = fuse_add_direntry(r->req, at, room, name, &st, d->d_off);
+        size_t n = fuse_add_direntry(r->req, at, room, name, &st, next);
         return n <= room ? n : 0;
     }
     size_t n = fuse_add_direntry_plus(r->req, NULL, 0, name, NULL, 0);
@@ -110,34 +112,56 @@ static size_t add_entry(const struct request *r, const struct dirent *d, const c
     struct fuse_entry_param entry;
     if (look_up(r, name, &entry) == NULL)
         entry = (struct fuse_entry_param){.attr = st};
-    return fuse_add_direntry_plus(r->req, at, room, name, &entry, d->d_off);
+    return fuse_add_direntry_plus(r->req, at, room, name, &entry, next);
+}
+
+static int remember(void *ctx, const struct dirent *d)
+{
+    struct dir_list *list = ctx;
+    size_t len = strlen(d->d_name) + 1;
+    if (list->n == list->cap) {
+        size_t cap = list->cap * 2 + 64;
+        struct dir_entry *grown = realloc(list->entries, cap * sizeof(*grown));
+        if (grown == NULL)
+            return -ENOMEM;
+        list->entries = grown;
+        list->cap = cap;
+    }
+    if (list->names_len + len > list->names_cap) {
+        size_t cap = list->names_cap * 2 + 4096;
+        char *grown = realloc(list->names, cap);
+        if (grown == NULL)
+            return -ENOMEM;
+        list->names = grown;
+        list->names_cap = cap;
+    }
+    memcpy(list->names + list->names_len, d->d_name, len);
+    list->entries[list->n++] = (struct dir_entry){d->d_ino, list->names_len, d->d_type};
+    list->names_len += len;
+    return 0;
 }
 
 /* Fills r->buffer from position r->off; bytes, or an error where there are none. */
 static ssize_t fill(struct request *r)
 {
-    struct handle *handle = r->handle;
+    struct dir_list *list = &r->handle->list;
     size_t used = 0;
-    if (r->off == 0)
-        rewinddir(handle->dir); /* and see what is new */
-    else if (r->off != handle->position)
-        seekdir(handle->dir, r->off);
-    handle->position = r->off;
-    for (;;) {
+    if (r->off == 0) {
+        list->n = list->names_len = 0;
+        int e = tree_list(r->fs->tree, r->handle->dir, remember, list);
+        if (e < 0)
+            return e;
+    }
+    for (size_t i = (size_t)r->off; i < list->n; i++) {
         char name[NAMES_MAX];
-        errno = 0;
-        const struct dirent *d = readdir(handle->dir);
-        if (d == NULL)
-            return used == 0 && errno != 0 ? -errno : (ssize_t)used;
-        if (!visible_name(r, d, name))
+        const struct dir_entry *d = &list->entries[i];
+        if (!visible_name(r, list->names + d->name, name))
             continue;
-        size_t n = add_entry(r, d, name, (char *)r->buffer + used, r->size - used);
+        size_t n = add_entry(r, d, name, (off_t)i + 1, (char *)r->buffer + used, r->size - used);
         if (n == 0)
             break;
         used += n;
-        handle->position = d->d_off;
     }
-    handle->position = -1; /* this entry has been taken from the stream: seek next time */
     return (ssize_t)used;
 }
 

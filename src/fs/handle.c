@@ -79,6 +79,8 @@ void handle_close(struct handle_list *list, struct inode_table *inodes, struct h
         stack_release(handle->inode->stack, handle->write);
     inode_release(inodes, handle->inode);
     pthread_mutex_destroy(&handle->lock);
+    free(handle->list.entries);
+    free(handle->list.names);
     free(handle);
     *handle_p = NULL;
 }

@@ -9,12 +9,24 @@
 
 #include "fs/inode.h"
 
+/* A directory as it was when its stream was begun or rewound; bounded by the directory. */
+struct dir_list {
+    struct dir_entry {
+        ino_t ino;
+        size_t name; /* stored name, where in `names` */
+        unsigned char type;
+    } * entries;
+    size_t n, cap;
+    char *names;
+    size_t names_len, names_cap;
+};
+
 struct handle {
     struct inode *inode;  /* held */
     bool write;           /* of a file: opened for writing */
     DIR *dir;             /* of a directory, else NULL */
-    pthread_mutex_t lock; /* of a directory: its position; held over reading it, taken last */
-    long position;
+    pthread_mutex_t lock; /* of a directory: its list; held over reading it, taken last */
+    struct dir_list list;
     struct handle *next, **link; /* the list's */
 };
 

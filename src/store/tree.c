@@ -701,6 +701,25 @@ int tree_replace(struct tree *tree, int fd, int temp_dir, const char *temp_name)
 
 /* ---- readdir ---- */
 
+int tree_list(struct tree *tree, DIR *dir, int (*fn)(void *ctx, const struct dirent *entry),
+              void *ctx)
+{
+    int r = 0;
+    pthread_rwlock_rdlock(&tree->lock);
+    rewinddir(dir);
+    while (r == 0) {
+        errno = 0;
+        const struct dirent *entry = readdir(dir);
+        if (entry == NULL) {
+            r = -errno;
+            break;
+        }
+        r = fn(ctx, entry);
+    }
+    pthread_rwlock_unlock(&tree->lock);
+    return r;
+}
+
 bool tree_show(struct tree *tree, int dir_fd, bool is_root, const char *name,
                char visible[NAMES_MAX])
 {

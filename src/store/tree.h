@@ -10,6 +10,7 @@
 #ifndef SQYFS_STORE_TREE_H
 #define SQYFS_STORE_TREE_H
 
+#include <dirent.h>
 #include <stdbool.h>
 #include <sys/stat.h>
 #include <sys/types.h>
@@ -64,6 +65,11 @@ int tree_replace(struct tree *tree, int fd, int temp_dir, const char *temp_name)
  * leading slash. -ESTALE where it has no name any more, -ENAMETOOLONG where it is longer than
  * `len`. */
 int tree_path(struct tree *tree, int fd, char *path, size_t len);
+
+/* Calls fn for every entry of a directory stream, from its beginning, while no name changes its
+ * spelling: so none is met twice or not at all. 0, what fn returned if not 0, or a negative errno. */
+int tree_list(struct tree *tree, DIR *dir, int (*fn)(void *ctx, const struct dirent *entry),
+              void *ctx);
 
 /* Visible name and kind of a directory entry as readdir(3) found it; false: not to be shown
  * (reserved at the root, a shadowed x.sqy). */

@@ -89,9 +89,23 @@ static bool getattr_from_memory(struct stack *stack, struct stat *st)
     return true;
 }
 
+/* A rewrite takes the old inode's name away before the new one is behind the descriptor: such a file
+ * has one name all the time. Lock held. */
+static void mend_links(const struct stack *stack, struct stat *st)
+{
+    struct stat now;
+    if (st->st_nlink > 0)
+        return;
+    if (stack->rewriting)
+        st->st_nlink = 1;
+    else if (fstat(stack->fd, &now) == 0)
+        *st = now;
+}
+
 int stack_getattr(struct stack *stack, struct stat *st)
 {
     pthread_mutex_lock(&stack->lock);
+    mend_links(stack, st);
     stack_refresh(stack, st);
     bool known = getattr_from_memory(stack, st);
     pthread_mutex_unlock(&stack->lock);

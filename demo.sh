@@ -88,7 +88,10 @@ echo "all there"
 [ -c /dev/fuse ] || die "there is no /dev/fuse here: load the kernel module fuse, or let the container have the device"
 
 echo "== Build"
-[ -f "$build/build.ninja" ] || meson setup "$build" "$here" >/dev/null || die "meson setup has failed"
+[ -f "$build/build.ninja" ] || meson setup "$build" "$here" >/dev/null || {
+    tail -n 5 "$build/meson-logs/meson-log.txt" >&2
+    die "meson setup has failed"
+}
 ninja -C "$build" --quiet || die "the build has failed"
 DESTDIR=$build/root meson install -C "$build" --no-rebuild --quiet >/dev/null || die "meson install has failed"
 bin=$(dirname "$(find "$build/root" -type f -name sqyfs -perm -u+x -print -quit)")

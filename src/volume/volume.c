@@ -276,7 +276,7 @@ static int found_blob(void *ctx, const struct scan_file *file)
 {
     (void)ctx;
     struct blob *blob;
-    if (!file->blob)
+    if (!file->blob || strchr(file->path, '/') != NULL) /* not in some project below */
         return 0;
     int fd = openat(file->dir_fd, file->stored, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
     if (fd < 0)

@@ -42,12 +42,6 @@ void json_close(struct json **json)
     *json = NULL;
 }
 
-void json_flush(struct json *json)
-{
-    (void)json;
-    fflush(stdout);
-}
-
 void json_map(struct json *json)
 {
     yajl_gen_map_open(json->gen);

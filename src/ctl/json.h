@@ -29,7 +29,4 @@ void json_hex(struct json *json, const char *key, uint64_t value);
 struct timespec;
 void json_time(struct json *json, const char *key, const struct timespec *time);
 
-/* Writes out what has come so far, so that a long list needs no memory. */
-void json_flush(struct json *json);
-
 #endif

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "base/now.h"
 #include "base/size.h"
 
 #define PROGRESS_INTERVAL_MS 100
@@ -16,13 +17,10 @@ void progress_update(struct progress *progress, uint64_t done, uint64_t total)
 {
     if (!progress->active)
         return;
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    int64_t elapsed_ms = (int64_t)(now.tv_sec - progress->last.tv_sec) * 1000 +
-                         (now.tv_nsec - progress->last.tv_nsec) / 1000000;
-    if (elapsed_ms < PROGRESS_INTERVAL_MS)
+    int64_t now = now_ms();
+    if (now - progress->last_ms < PROGRESS_INTERVAL_MS)
         return;
-    progress->last = now;
+    progress->last_ms = now;
     progress->shown = true;
     char done_text[32], total_text[32];
     fprintf(stderr, "\r%s %3.0f %%  %s of %s\033[K", progress->label,

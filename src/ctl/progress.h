@@ -4,12 +4,11 @@
 
 #include <stdbool.h>
 #include <stdint.h>
-#include <time.h>
 
 struct progress {
     const char *label;
     bool active, shown;
-    struct timespec last;
+    int64_t last_ms;
 };
 
 void progress_start(struct progress *progress, const char *label);

@@ -4,7 +4,8 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
+
+#include "base/now.h"
 
 #define BATCH    256u /* names asked for at a time */
 #define PART     4u   /* of all inodes, in a round */
@@ -66,11 +67,7 @@ static void *prune_thread(void *arg)
         pthread_mutex_unlock(&prune->lock);
         bool vain = !prune_round(prune);
         pthread_mutex_lock(&prune->lock);
-        struct timespec until;
-        clock_gettime(CLOCK_REALTIME, &until);
-        until.tv_nsec += PAUSE_MS * 1000000l;
-        until.tv_sec += until.tv_nsec / 1000000000l;
-        until.tv_nsec %= 1000000000l;
+        struct timespec until = now_later(CLOCK_REALTIME, PAUSE_MS);
         int r = 0;
         while (vain && !prune->stop && r == 0)
             r = pthread_cond_timedwait(&prune->changed, &prune->lock, &until);

@@ -34,6 +34,7 @@
 #include <time.h>
 
 #include "base/io.h"
+#include "base/now.h"
 #include "base/workq.h"
 #include "cache/cache.h"
 #include "codec/sqy.h"
@@ -175,9 +176,6 @@ struct volume {
     int64_t statfs_ms;
     uint64_t statfs_avail, statfs_reserve;
 };
-
-int64_t now_ms(void); /* monotonic */
-struct timespec now_real(void);
 
 /* volume.c */
 struct coder *volume_take_coder(struct volume *volume); /* NULL: out of memory */

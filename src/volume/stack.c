@@ -8,20 +8,6 @@
 #include <string.h>
 #include <unistd.h>
 
-int64_t now_ms(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
-struct timespec now_real(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_REALTIME, &now);
-    return now;
-}
-
 static struct stack **bucket_of(struct volume *volume, uint64_t dev, uint64_t ino)
 {
     uint64_t hash = (ino ^ dev * 0x9e3779b97f4a7c15u) * 0xff51afd7ed558ccdu;

@@ -155,11 +155,7 @@ static void *tick_thread(void *arg)
     pthread_setname_np(pthread_self(), "sqyfs-tick");
     pthread_mutex_lock(&volume->lock);
     while (!volume->closing) {
-        struct timespec until;
-        clock_gettime(CLOCK_MONOTONIC, &until);
-        until.tv_nsec += VOLUME_TICK_MS * 1000000L;
-        until.tv_sec += until.tv_nsec / 1000000000L;
-        until.tv_nsec %= 1000000000L;
+        struct timespec until = now_later(CLOCK_MONOTONIC, VOLUME_TICK_MS);
         pthread_cond_timedwait(&volume->tick, &volume->lock, &until);
         if (volume->closing)
             break;

@@ -9,6 +9,7 @@
 
 #include "base/io.h"
 #include "base/le.h"
+#include "base/now.h"
 #include "base/size.h"
 #include "base/sum.h"
 #include "base/workq.h"
@@ -146,6 +147,22 @@ static void short_reads_and_writes_are_continued(void **state)
     assert_int_equal(io_pwrite_full(&slow, fd, "x", 1, 0), -EBADF);
 }
 
+static void clocks_count_in_their_units(void **state)
+{
+    (void)state;
+    int64_t before_ms = now_ms();
+    time_t before = time(NULL);
+    assert_in_range(now_real().tv_sec, before, before + 5);
+    for (int64_t ms = 0; ms < 5000; ms += 999) {
+        struct timespec from, later = now_later(CLOCK_MONOTONIC, ms);
+        clock_gettime(CLOCK_MONOTONIC, &from);
+        int64_t ns = (later.tv_sec - from.tv_sec) * 1000000000 + (later.tv_nsec - from.tv_nsec);
+        assert_in_range(later.tv_nsec, 0, 999999999);
+        assert_true(ns <= ms * 1000000 && ns > (ms - 1000) * 1000000);
+    }
+    assert_in_range(now_ms() - before_ms, 0, 5000);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -156,6 +173,7 @@ int main(void)
         cmocka_unit_test(checksum_is_the_one_in_the_format),
         cmocka_unit_test(workq_runs_everything_before_it_goes),
         cmocka_unit_test(workq_of_one_thread_keeps_order),
+        cmocka_unit_test(clocks_count_in_their_units),
         cmocka_unit_test(short_reads_and_writes_are_continued),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

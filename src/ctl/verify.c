@@ -14,12 +14,13 @@
 #include "ctl/source.h"
 #include "ctl/storedir.h"
 #include "ctl/sweep.h"
+#include "ctl/writer.h"
 #include "volume/scan.h"
 
 struct verify {
     unsigned long n_files, n_damaged;
     uint64_t bytes;
-    bool live; /* a mount writes to the store: unfinished tails are no damage */
+    bool live; /* a mount writes to the store: what it has open is unfinished, not damaged */
     struct progress progress;
     /* the file at hand */
     const char *path;
@@ -66,16 +67,17 @@ static int take_piece(void *ctx, const struct sweep_piece *piece)
 
 /* ---- a blob ---- */
 
-static int verify_ours(struct verify *verify, const struct source *source)
+/* `written`: somebody is writing to it, and will write what is missing. */
+static int verify_ours(struct verify *verify, const struct source *source, bool written)
 {
     struct blob_state state;
     blob_state(source->blob, &state);
     verify->size = state.size;
     if (source->header_lost)
         tell(verify, "damaged: its header, without which sqeazy cannot read it");
-    if (source->end == SOURCE_CUT && !verify->live)
+    if (source->end == SOURCE_CUT && !written)
         tell(verify, "damaged: cut off, or its last checkpoint lost");
-    else if (source->end == SOURCE_TORN && !verify->live)
+    else if (source->end == SOURCE_TORN && !written)
         tell(verify, "incomplete: ends in a write or a copy that was cut short");
     return sweep_blob(source->blob, 0, take_piece, verify);
 }
@@ -96,24 +98,53 @@ static int verify_upstream(struct verify *verify, const struct source *source)
     return r;
 }
 
-static int verify_blob(struct verify *verify, int fd)
+static int open_source(int fd, struct source *out)
 {
-    struct source source;
-    struct stat st;
-    if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size == 0)
-        return 0; /* a stack that nobody has written to yet */
     int own = fcntl(fd, F_DUPFD_CLOEXEC, 0);
     if (own < 0)
         return -errno;
-    int r = source_open_fd(own, &source);
-    if (r < 0) {
+    int r = source_open_fd(own, out);
+    if (r < 0)
         close(own);
-        if (r != -EBADMSG)
-            return r;
-        tell(verify, "damaged: no blob can be read from it");
+    return r;
+}
+
+static bool lacks_end(int r, const struct source *source)
+{
+    return r == -EBADMSG || (r == 0 && source->blob != NULL && source->end != SOURCE_WHOLE);
+}
+
+/* What lacks its end is damaged unless a mount is writing it. One that has just been closed was
+ * finished after it was looked at: it is looked at again. */
+static int open_judged(const struct verify *verify, int fd, struct source *out, bool *written)
+{
+    int r = open_source(fd, out);
+    *written = false;
+    if (!verify->live || !lacks_end(r, out))
+        return r;
+    *written = writer_is_there(fd);
+    if (*written)
+        return r;
+    if (r == 0)
+        source_close(out);
+    return open_source(fd, out);
+}
+
+static int verify_blob(struct verify *verify, int fd)
+{
+    struct source source;
+    bool written;
+    int r = open_judged(verify, fd, &source, &written);
+    if (r == -EBADMSG) {
+        if (!written)
+            tell(verify, "damaged: no blob can be read from it");
         return 0;
     }
-    r = source.blob != NULL ? verify_ours(verify, &source) : verify_upstream(verify, &source);
+    if (r < 0)
+        return r;
+    if (!source.empty) /* else a stack that nobody has written to yet */
+        r = source.blob != NULL ? verify_ours(verify, &source, written)
+                                : verify_upstream(verify, &source);
     source_close(&source);
     return r;
 }

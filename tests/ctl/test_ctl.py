@@ -823,7 +823,9 @@ class Compact(Place):
             self.assertEqual(read(inside), content)
             with open(inside, "ab") as file:
                 file.write(b"being written")
-            self.good("verify", store)
+                file.flush()
+                self.good("verify", store)
+            self.assertEqual(run("verify", store).returncode, 1)
         self.assertEqual(run("verify", store).returncode, 1)
         self.compacted(inside, data)
         self.good("verify", store)

@@ -94,6 +94,32 @@ class Mounted(Place):
         self.assertIn(os.fsencode(self.file) + b": damaged: bytes ", done.stdout)
         self.assertIn(b"1 damaged", done.stdout)
 
+    def test_verify_names_a_cut_blob_that_nobody_writes(self):
+        self.good("drain", self.mount)
+        blob = os.path.join(self.store, "stack.tif.sqy")
+        content = read(blob)
+        for length in [len(content) - 1, len(content) // 2, 4100]:
+            os.truncate(blob, length)
+            for path in [self.store, blob]:
+                done = run("verify", path)
+                self.assertEqual(done.returncode, 1, (length, done))
+                self.assertIn(os.fsencode(blob) + b": damaged: ", done.stdout)
+            write(blob, content)
+        self.good("verify", self.store)
+
+    def test_verify_passes_what_is_being_written(self):
+        with open(self.file, "r+b") as file:
+            for number in range(40):
+                file.seek(16 + number * 1000)
+                file.write(os.urandom(500))
+                file.flush()
+                if number % 8 == 0:
+                    os.fsync(file.fileno())
+                self.good("verify", self.store)
+        for number in range(10): # also while it is being stored
+            write(self.file, os.urandom(100000) + self.data)
+            self.good("verify", self.store)
+
     def test_compact(self):
         with open(self.file, "r+b") as file:
             for at in range(16, len(self.data) - 100, 3000):

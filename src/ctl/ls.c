@@ -14,11 +14,30 @@
 #include "ctl/storedir.h"
 #include "volume/scan.h"
 
+struct listing {
+    struct json *json; /* NULL: a table */
+    bool begun;
+};
+
+static void begin(struct listing *listing)
+{
+    if (listing->begun)
+        return;
+    listing->begun = true;
+    if (listing->json != NULL)
+        json_list(listing->json);
+    else
+        printf("%10s %10s %6s  %-8s %-24s %-18s %s\n", "PLAIN", "STORED", "RATIO", "STATE", "SHAPE",
+               "PIPELINE", "PATH");
+}
+
 static int print_row(void *ctx, const struct index_row *row)
 {
-    struct json *json = ctx;
+    struct listing *listing = ctx;
+    struct json *json = listing->json;
     if (ferror(stdout))
         return -EPIPE;
+    begin(listing);
     if (json != NULL) {
         json_map(json);
         json_text(json, "path", row->path);
@@ -38,7 +57,7 @@ static int print_row(void *ctx, const struct index_row *row)
 }
 
 /* The index where there is one that can be read, else the blobs themselves. */
-static int list(const char *store, bool scan, struct json *json)
+static int list(const char *store, int store_fd, bool scan, struct listing *listing)
 {
     char *path;
     struct index *index = NULL;
@@ -49,46 +68,46 @@ static int list(const char *store, bool scan, struct json *json)
         r = index_open_reader(path, &index);
         free(path);
     }
-    if (r == 0) {
-        r = index_each(index, print_row, json);
-        index_close(&index);
-        return r;
-    }
-    int fd = open(store, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0)
-        return -errno;
-    r = scan_store(fd, print_row, json);
-    close(fd);
+    if (r < 0)
+        return scan_store(store_fd, print_row, listing);
+    r = index_each(index, print_row, listing);
+    index_close(&index);
     return r;
+}
+
+static int list_dir(const char *store, int store_fd, bool scan, struct json *json)
+{
+    struct listing listing = {.json = json};
+    int r = list(store, store_fd, scan, &listing);
+    if (r == 0 && !listing.begun && !storedir_is_inside(store))
+        return storedir_say_none(store);
+    if (r == 0)
+        begin(&listing);
+    if (listing.begun && json != NULL)
+        json_list_end(json);
+    return r < 0 && r != -EPIPE ? say_error("read", store, r) : EXIT_OK;
 }
 
 static int list_store(const char *store, bool scan, bool as_json)
 {
     char quoted[SAY_PATH_MAX];
-    struct stat st;
-    if (stat(store, &st) < 0)
-        return say_error("read", store, -errno);
-    if (!S_ISDIR(st.st_mode))
+    int fd = open(store, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0 && errno == ENOTDIR)
         return say_failed("%s is not a directory: give a store",
                           say_quote(store, quoted, sizeof(quoted)));
-    if (mounted_is_root(store))
+    if (fd < 0)
+        return say_error("read", store, -errno);
+    if (mounted_is_root(store)) {
+        close(fd);
         return say_failed("%s is a mount: give the store that is mounted there",
                           say_quote(store, quoted, sizeof(quoted)));
-    struct json *json = NULL;
-    if (as_json) {
-        json = json_open();
-        if (json == NULL)
-            return say_error("read", store, -ENOMEM);
-        json_list(json);
-    } else {
-        printf("%10s %10s %6s  %-8s %-24s %-18s %s\n", "PLAIN", "STORED", "RATIO", "STATE", "SHAPE",
-               "PIPELINE", "PATH");
     }
-    int r = list(store, scan, json);
-    if (json != NULL)
-        json_list_end(json);
+    struct json *json = as_json ? json_open() : NULL;
+    int code = as_json && json == NULL ? say_error("read", store, -ENOMEM)
+                                       : list_dir(store, fd, scan, json);
     json_close(&json);
-    return r < 0 && r != -EPIPE ? say_error("read", store, r) : EXIT_OK;
+    close(fd);
+    return code;
 }
 
 static int run(const struct command *command, int argc, char **argv)

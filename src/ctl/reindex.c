@@ -50,21 +50,19 @@ static int replace(struct reindex *reindex, const char *store)
     return r;
 }
 
-/* A copy of a store has no .sqyfs; a directory without blobs is no store, and shall not become one.
- */
+/* A copy of a store has no .sqyfs; what is no store shall not become one. */
 static int make_state_dir(const struct reindex *reindex, int store_fd)
 {
     struct stat st;
     if (fstatat(store_fd, STOREDIR_STATE, &st, AT_SYMLINK_NOFOLLOW) == 0)
         return S_ISDIR(st.st_mode) ? 0 : -ENOTDIR;
-    if (reindex->n_rows == 0)
+    if (reindex->n_rows == 0 && !storedir_is_store(store_fd))
         return -ENOMEDIUM;
     return mkdirat(store_fd, STOREDIR_STATE, 0700) < 0 ? -errno : 0;
 }
 
 static int reindex_store(const char *store, int store_fd)
 {
-    char quoted[SAY_PATH_MAX];
     struct reindex reindex = {0};
     int r = gather(&reindex, store_fd);
     if (r == 0)
@@ -73,8 +71,7 @@ static int reindex_store(const char *store, int store_fd)
         r = replace(&reindex, store);
     index_close(&reindex.fresh);
     if (r == -ENOMEDIUM)
-        return say_failed("%s has neither blobs nor a " STOREDIR_STATE ": it is no store",
-                          say_quote(store, quoted, sizeof(quoted)));
+        return storedir_say_none(store);
     if (r < 0)
         return say_error("index", store, r);
     printf("%lu stacks, %lu damaged\n", reindex.n_rows, reindex.n_damaged);

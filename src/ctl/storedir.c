@@ -8,16 +8,39 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static int open_if_store(const char *dir)
+#include "ctl/mounted.h"
+#include "ctl/say.h"
+
+static bool has_kind(int dir_fd, const char *name, mode_t kind)
 {
     struct stat st;
+    return fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && (st.st_mode & S_IFMT) == kind;
+}
+
+bool storedir_is_store(int dir_fd)
+{
+    return has_kind(dir_fd, STOREDIR_STATE, S_IFDIR) || has_kind(dir_fd, STOREDIR_POLICY, S_IFREG);
+}
+
+static int open_if_store(const char *dir)
+{
     int fd = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0)
         return -errno;
-    if (fstatat(fd, STOREDIR_STATE, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode))
+    if (has_kind(fd, STOREDIR_STATE, S_IFDIR))
         return fd;
     close(fd);
     return -ENOENT;
+}
+
+/* From /a/b to /a; false from the root. */
+static bool go_up(char *dir)
+{
+    if (strcmp(dir, "/") == 0)
+        return false;
+    char *slash = strrchr(dir, '/');
+    slash[slash == dir] = '\0';
+    return true;
 }
 
 int storedir_find(const char *path)
@@ -25,14 +48,43 @@ int storedir_find(const char *path)
     char *dir = realpath(path, NULL);
     if (dir == NULL)
         return -errno;
-    int fd = open_if_store(dir);
-    while (fd < 0 && strcmp(dir, "/") != 0) {
-        char *slash = strrchr(dir, '/');
-        slash[slash == dir] = '\0';
+    int fd;
+    do
         fd = open_if_store(dir);
-    }
+    while (fd < 0 && go_up(dir));
     free(dir);
     return fd < 0 ? -ENOENT : fd;
+}
+
+static bool is_store_or_mount(const char *dir)
+{
+    int fd = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    bool is = fd >= 0 && storedir_is_store(fd);
+    if (fd >= 0)
+        close(fd);
+    return is || mounted_is_root(dir);
+}
+
+bool storedir_is_inside(const char *path)
+{
+    char *dir = realpath(path, NULL);
+    if (dir == NULL)
+        return false;
+    bool inside;
+    do
+        inside = is_store_or_mount(dir);
+    while (!inside && go_up(dir));
+    free(dir);
+    return inside;
+}
+
+int storedir_say_none(const char *dir)
+{
+    char quoted[SAY_PATH_MAX];
+    return say_failed("%s is no store: it has no blob, no " STOREDIR_STATE
+                      " and no " STOREDIR_POLICY
+                      "; give the directory that is mounted with sqyfs, or a copy of it",
+                      say_quote(dir, quoted, sizeof(quoted)));
 }
 
 static int lock(int store_fd, int how)

@@ -5,8 +5,19 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#define STOREDIR_STATE ".sqyfs"
-#define STOREDIR_INDEX ".sqyfs/index.db"
+#define STOREDIR_STATE  ".sqyfs"
+#define STOREDIR_POLICY ".sqyfs-policy"
+#define STOREDIR_INDEX  ".sqyfs/index.db"
+
+/* Whether the directory is a store, be it empty: it has a .sqyfs, or, where a backup left that out,
+ * a policy file. One that has neither may still be a store's copy, if blobs are in it. */
+bool storedir_is_store(int dir_fd);
+
+/* Whether a store or a mount has the directory somewhere below it, or it is one. */
+bool storedir_is_inside(const char *dir);
+
+/* Says that a directory in which no blob was found is no store. Returns EXIT_FAILED. */
+int storedir_say_none(const char *dir);
 
 /* The store that has `path` (a file or directory) somewhere below it: the nearest directory upwards
  * with a .sqyfs in it. An O_PATH descriptor, or -ENOENT. */

@@ -228,9 +228,12 @@ static int verify_dir(struct verify *verify, int fd, const char *path)
     struct stat st;
     unsigned n_unread = 0;
     bool is_root = fstatat(fd, STOREDIR_STATE, &st, AT_SYMLINK_NOFOLLOW) == 0;
+    unsigned long n_before = verify->n_files;
     int r = scan_walk(fd, is_root, verify_found, &walk, &n_unread);
     if (r < 0)
         return say_error("verify", path, r);
+    if (verify->n_files == n_before && n_unread == 0 && !storedir_is_inside(path))
+        return storedir_say_none(path);
     char quoted[SAY_PATH_MAX];
     return n_unread == 0 ? EXIT_OK
                          : say_failed("%u directories below %s could not be read: run as root",
@@ -267,8 +270,9 @@ static int run(const struct command *command, int argc, char **argv)
     for (int i = optind; i < argc; i++)
         if (verify_path(&verify, argv[i]) != EXIT_OK)
             code = EXIT_FAILED;
-    printf("%lu files, %s, %lu damaged\n", verify.n_files,
-           size_format(verify.bytes, size, sizeof(size)), verify.n_damaged);
+    if (verify.n_files > 0 || code == EXIT_OK)
+        printf("%lu files, %s, %lu damaged\n", verify.n_files,
+               size_format(verify.bytes, size, sizeof(size)), verify.n_damaged);
     return verify.n_damaged > 0 ? EXIT_FAILED : code;
 }
 

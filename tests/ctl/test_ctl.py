@@ -578,14 +578,15 @@ class Damage(Place):
         plain, blob, data = self.make()
         empty = self.path("empty")
         os.mkdir(empty)
-        self.good("verify", empty, blob)
+        self.assertIn(b"1 files", self.failed("verify", empty, blob).stdout)
         self.failed("verify", self.path("nothing"), blob)
         self.assertIn(b"1 files", run("verify", self.path("nothing"), blob).stdout)
 
     def test_fifos_do_not_hang(self):
         os.mkdir(self.path("d"))
         os.mkfifo(self.path("d", "x.sqy"))
-        self.good("verify", self.path("d"))
+        shutil.copy(self.make()[1], self.path("d", "y.sqy"))
+        self.assertIn(b"1 files", self.good("verify", self.path("d")))
         for command in ["info", "compact"]:
             self.failed(command, self.path("d", "x.sqy"))
         self.failed("decode", self.path("d", "x.sqy"), self.path("out"))
@@ -720,9 +721,27 @@ class Stores(Place):
         for command in ["ls", "reindex"]:
             self.failed(command, plain)
             self.failed(command, self.path("nothing"))
-        self.failed("reindex", self.path("empty"))
-        self.assertEqual(os.listdir(self.path("empty")), [])
-        self.assertEqual(json.loads(self.good("ls", "--json", self.path("empty"))), [])
+        write(self.path("empty", "notes.txt"), b"no blob")
+        for args in [["reindex"], ["ls"], ["ls", "--json"], ["ls", "--scan"], ["verify"]]:
+            for path in [self.path("empty"), self.path("empty", "")]:
+                done = self.failed(*args, path)
+                self.assertIn(b"no store", done.stderr)
+                self.assertEqual(done.stdout, b"")
+        self.assertEqual(os.listdir(self.path("empty")), ["notes.txt"])
+
+    def test_an_empty_store_is_one(self):
+        for mark in [".sqyfs", ".sqyfs-policy"]:
+            store = self.path("of" + mark)
+            os.makedirs(store + "/day")
+            if mark == ".sqyfs":
+                os.mkdir(os.path.join(store, mark))
+            else:
+                write(os.path.join(store, mark), b"")
+            for path in [store, store + "/day"]:
+                self.assertIn(b"0 files", self.good("verify", path))
+                self.assertEqual(json.loads(self.good("ls", "--json", path)), [])
+                self.assertEqual(self.good("ls", path).count(b"\n"), 1)
+            self.assertIn(b"0 stacks", self.good("reindex", store))
 
     def test_closed_pipe(self):
         for number in range(400): # more than a pipe holds

@@ -81,6 +81,8 @@ class Mounted(Place):
         notes = os.path.join(self.mount, "notes.txt")
         write(notes, b"some text")
         self.assertIn(b"2 files", self.good("verify", self.mount))
+        os.mkdir(os.path.join(self.mount, "empty"))
+        self.assertIn(b"0 files", self.good("verify", os.path.join(self.mount, "empty")))
         self.good("verify", self.file, notes)
         self.good("drain", self.mount)
         self.stop()

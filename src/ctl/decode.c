@@ -127,6 +127,40 @@ static int decode_upstream(struct decode *decode, const struct source *source)
     return r;
 }
 
+/* Only checkpoints say which table pages count and how chunks were coded (FORMAT.md, 4 and 5):
+ * without one nothing of a blob can be placed for sure. In sqeazy's form the voxels stand in order. */
+static int open_in(struct decode *decode, struct source *source)
+{
+    int r = source_open(decode->in, source);
+    bool bare = r == 0 && source_is_bare(source);
+    if (!decode->salvage || (r != -EBADMSG && !bare))
+        return r;
+    if (bare)
+        source_close(source);
+    r = source_open_voxels(decode->in, source);
+    return r == -ENODATA ? -EBADMSG : r;
+}
+
+/* Of a blob that stays unread even so. */
+static int say_nothing_left(const struct decode *decode)
+{
+    char quoted[SAY_PATH_MAX];
+    return say_failed(
+        "%s is no blob, or has lost every checkpoint: only these say which chunks count "
+        "and where, so nothing can be restored; get it from a backup",
+        say_quote(decode->in, quoted, sizeof(quoted)));
+}
+
+static void say_voxels_only(struct decode *decode)
+{
+    char quoted[SAY_PATH_MAX];
+    say_failed(
+        "%s has lost every checkpoint: its voxels are written as a new TIFF stack, unchecked; "
+        "for the original file look into a backup",
+        say_quote(decode->in, quoted, sizeof(quoted)));
+    decode->n_bad++;
+}
+
 static int decode_into(struct decode *decode, const struct source *source)
 {
     struct timespec mtime = source->st.st_mtim;
@@ -147,7 +181,9 @@ static int decode_paths(struct decode *decode, const char *path)
 {
     char quoted[SAY_PATH_MAX];
     struct source source;
-    int r = source_open(decode->in, &source);
+    int r = open_in(decode, &source);
+    if (r == -EBADMSG && decode->salvage)
+        return say_nothing_left(decode);
     if (r < 0)
         return say_error("decode", decode->in, r);
     r = out_open(path, &source.st, &decode->out);
@@ -164,6 +200,10 @@ static int decode_paths(struct decode *decode, const char *path)
     }
     r = decode_into(decode, &source);
     source_close(&source);
+    if (r == -EBADMSG && source.voxels_only)
+        return say_nothing_left(decode);
+    if (r == 0 && source.voxels_only)
+        say_voxels_only(decode);
     if (r < 0)
         return say_error(r == -EBADMSG || r == -ENOTSUP ? "decode" : "write",
                          r == -EBADMSG || r == -ENOTSUP ? decode->in : path, r);
@@ -190,6 +230,7 @@ const struct command decode_command = {
     .help = "OUT - is standard output. A blob of sqeazy's own becomes a TIFF stack (BigTIFF\n"
             "above 4 GB). OUT appears when it is complete; a file that was there is replaced.\n\n"
             "  --salvage             write what can be read of a damaged blob, zeros elsewhere,\n"
-            "                        name the damaged bytes, and exit with 1\n",
+            "                        name the damaged bytes, and exit with 1; of a blob without\n"
+            "                        any checkpoint the voxels, where it is in sqeazy's form\n",
     .run = run,
 };

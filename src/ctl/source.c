@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "ctl/frames.h"
 #include "volume/scan.h"
 
 /* No sink packs tighter: what claims more voxels than this many times its coded bytes is damaged,
@@ -76,6 +77,35 @@ int source_open(const char *path, struct source *out)
     return r;
 }
 
+/* The name of a pipeline begins so where sqeazy is not to read the blob (FORMAT.md, 2). */
+#define LIVE_FORM "sqyfs->"
+
+int source_open_voxels(const char *path, struct source *out)
+{
+    memset(out, 0, sizeof(*out));
+    out->fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    if (out->fd < 0)
+        return -errno;
+    int r = fstat(out->fd, &out->st) < 0 ? -errno : open_upstream(out);
+    if (r == 0 && strncmp(out->header.pipename, LIVE_FORM, strlen(LIVE_FORM)) == 0) {
+        sqy_header_free(&out->header);
+        r = -ENODATA;
+    }
+    out->voxels_only = true;
+    if (r < 0)
+        close(out->fd);
+    return r;
+}
+
+bool source_is_bare(const struct source *source)
+{
+    struct blob_stats stats;
+    if (source->blob == NULL || source->end != SOURCE_CUT)
+        return false;
+    blob_stats(source->blob, &stats);
+    return stats.n_checkpoints == 0;
+}
+
 void source_close(struct source *source)
 {
     if (source->blob == NULL)
@@ -112,6 +142,8 @@ int source_voxels(const struct source *source, void **voxels, uint64_t *bytes)
         r = io_pread_exact(&io_system, source->fd, payload, payload_len, header_bytes);
     if (r == -ENODATA)
         r = -EBADMSG;
+    if (source->voxels_only && r == 0)
+        payload_len = frames_whole(payload, payload_len);
     if (r == 0)
         r = decode(source, payload, payload_len, out, (size_t)len);
     free(payload);

@@ -508,6 +508,41 @@ class Damage(Place):
         piped = self.failed("decode", "--salvage", blob, "-")
         self.assertEqual(piped.stdout, read(out))
 
+    def without_checkpoints(self, blob):
+        """What a blob may look like whose every checkpoint is lost, but for that of its birth."""
+        good = read(blob)
+        yield good[:-1]
+        yield good[:good.rindex(b"sqyfsCP1") - 5]
+        bad = bytearray(good)
+        for at in (m.start() for m in re.finditer(rb"sqyfsCP1", good)):
+            bad[at] ^= 1
+        yield bytes(bad)
+
+    def test_salvage_without_any_checkpoint(self):
+        voxels = stacks.voxels(64, 48, 9)
+        out = self.path("out.tif")
+        for pipeline in PIPELINES:
+            plain, blob, data = self.make(width=64, height=48, depth=9, pipeline=pipeline, order=">")
+            in_order = json.loads(self.good("info", "--json", blob))["upstream"]
+            for bad in self.without_checkpoints(blob):
+                with self.subTest(pipeline=pipeline, length=len(bad)):
+                    write(blob, bad)
+                    self.failed("decode", blob, out)
+                    done = self.failed("decode", "--salvage", blob, out)
+                    self.assertIn(b"every checkpoint", done.stderr)
+                    self.assertIn(b"backup", done.stderr)
+                    self.assertEqual(os.path.exists(out), in_order)
+                    if in_order:
+                        got = stacks.read_tiff(read(out))
+                        self.assertEqual(got[:3], (64, 48, 16))
+                        self.assertEqual(b"".join(got[4]), voxels)
+                        os.unlink(out)
+            for length in [4200, len(read(blob)) * 2 // 3]: # voxels are lost
+                write(blob, read(blob)[:length])
+                self.failed("decode", "--salvage", blob, out)
+        self.failed("decode", "--salvage", plain, out)
+        self.assertFalse(os.path.exists(out))
+
     def test_what_is_no_blob(self):
         for number, data in enumerate([b"\0", b"{", b"|01307#!", b"{}\n|01307#!", b"II*\0" * 100,
                                        bytes(100000), b"{" * 100000, os.urandom(100000)]):

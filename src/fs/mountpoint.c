@@ -22,6 +22,7 @@
 struct mount_entry {
     unsigned major, minor;
     char *path, *type, *source; /* inside the line */
+    bool read_only;
 };
 
 /* \040 and the like. */
@@ -52,6 +53,8 @@ static bool parse_line(char *line, struct mount_entry *out)
         return false;
     char *rest = line + path_at;
     out->path = strsep(&rest, " ");
+    out->read_only =
+        rest != NULL && strncmp(rest, "ro", 2) == 0 && (rest[2] == ',' || rest[2] == ' ');
     rest = end + 3;
     out->type = strsep(&rest, " ");
     out->source = strsep(&rest, " ");
@@ -62,10 +65,15 @@ static bool parse_line(char *line, struct mount_entry *out)
     return true;
 }
 
-/* The last mount at `path`, or the first of ours of `source`; whichever is not NULL. */
-static bool find_mount(const char *path, const char *source, struct mount_entry *out, char **line)
+/* The last mount at `path`, or the last of ours that writes to `source`, whichever is not NULL, that
+ * the process sees; 0: this one. */
+static bool find_mount(pid_t pid, const char *path, const char *source, struct mount_entry *out,
+                       char **line)
 {
-    FILE *file = fopen("/proc/self/mountinfo", "re");
+    char list[64] = "/proc/self/mountinfo";
+    if (pid > 0)
+        snprintf(list, sizeof(list), "/proc/%ld/mountinfo", (long)pid);
+    FILE *file = fopen(list, "re");
     size_t room = 0;
     bool found = false;
     char *one = NULL;
@@ -74,9 +82,9 @@ static bool find_mount(const char *path, const char *source, struct mount_entry 
         struct mount_entry entry;
         if (!parse_line(one, &entry))
             continue;
-        bool is = path != NULL
-                      ? strcmp(entry.path, path) == 0
-                      : strcmp(entry.type, OUR_TYPE) == 0 && strcmp(entry.source, source) == 0;
+        bool is = path != NULL ? strcmp(entry.path, path) == 0
+                               : strcmp(entry.type, OUR_TYPE) == 0 &&
+                                     strcmp(entry.source, source) == 0 && !entry.read_only;
         if (!is)
             continue;
         free(*line);
@@ -92,11 +100,11 @@ static bool find_mount(const char *path, const char *source, struct mount_entry 
     return found;
 }
 
-bool mountpoint_shows(const char *store)
+bool mountpoint_writes_to(const char *store, pid_t pid)
 {
     struct mount_entry entry;
     char *line;
-    bool found = find_mount(NULL, store, &entry, &line);
+    bool found = find_mount(pid, NULL, store, &entry, &line);
     free(line);
     return found;
 }
@@ -105,7 +113,7 @@ bool mountpoint_is_ours(const char *path)
 {
     struct mount_entry entry;
     char *line;
-    bool ours = find_mount(path, NULL, &entry, &line) && strcmp(entry.type, OUR_TYPE) == 0;
+    bool ours = find_mount(0, path, NULL, &entry, &line) && strcmp(entry.type, OUR_TYPE) == 0;
     free(line);
     return ours;
 }
@@ -237,7 +245,7 @@ void mountpoint_set_read_ahead(const char *path, unsigned kib)
 {
     struct mount_entry entry;
     char *line;
-    if (find_mount(path, NULL, &entry, &line)) {
+    if (find_mount(0, path, NULL, &entry, &line)) {
         char setting[64];
         snprintf(setting, sizeof(setting), "/sys/class/bdi/%u:%u/read_ahead_kb", entry.major,
                  entry.minor);

@@ -4,6 +4,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <sys/types.h>
 
 #include "fs/options.h"
 
@@ -11,8 +12,9 @@
  * and the system's means to mount. */
 int mountpoint_check(const struct options *options, char *why, size_t why_len);
 
-/* Whether some mount of ours shows this store (an absolute path). */
-bool mountpoint_shows(const char *store);
+/* Whether some mount of ours writes to this store (an absolute path) where process `pid` is, which may
+ * have a list of mounts of its own; 0: this process. */
+bool mountpoint_writes_to(const char *store, pid_t pid);
 
 /* Whether what is mounted at `path` is a mount of ours. */
 bool mountpoint_is_ours(const char *path);

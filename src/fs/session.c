@@ -10,10 +10,10 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/vfs.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/log.h"
+#include "fs/claim.h"
 #include "fs/fs.h"
 #include "fs/mountpoint.h"
 #include "fs/ops.h"
@@ -22,8 +22,6 @@
 #include "fs/unmount.h"
 
 #define READ_AHEAD_KIB (BUFFER_BYTES >> 10)
-#define LOCK_WAIT_S    120 /* for the last mount of the store to finish storing */
-#define LOCK_POLL_MS   100
 #define MIN_THREADS    4u /* that take requests */
 #define MAX_THREADS    16u
 
@@ -94,8 +92,6 @@ static int mount_session(struct session *session, char *why, size_t why_len)
     return r != 0 ? -EIO : 0;
 }
 
-/* ---- opening the store ---- */
-
 static void raise_limits(struct session *session)
 {
     struct rlimit limit;
@@ -106,23 +102,6 @@ static void raise_limits(struct session *session)
     if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
         getrlimit(RLIMIT_NOFILE, &limit);
     session->max_fds = limit.rlim_cur < INT_MAX ? (int)limit.rlim_cur : INT_MAX;
-}
-
-/* The process of a mount lives until all is stored, so an unmounted store may be locked for a
- * while. */
-static int open_volume(const struct options *options, char *why, size_t why_len,
-                       struct volume **out)
-{
-    time_t until = time(NULL) + LOCK_WAIT_S;
-    for (bool told = false;; told = true) {
-        int r = volume_open(&options->config, why, why_len, out);
-        bool locked = r == -EBUSY || r == -EAGAIN;
-        if (!locked || mountpoint_shows(options->store) || time(NULL) > until)
-            return r;
-        if (!told)
-            log_info("%s: waiting for its last mount to finish", options->store);
-        nanosleep(&(struct timespec){.tv_nsec = LOCK_POLL_MS * 1000000l}, NULL);
-    }
 }
 
 /* ---- serving ---- */
@@ -268,7 +247,7 @@ static int run(struct session *session)
     log_open("sqyfs", options->foreground, options->debug);
     raise_limits(session);
     umask(0); /* the caller's counts, see owner.h */
-    int r = open_volume(options, why, sizeof(why), &volume);
+    int r = claim_volume(options, &session->start, CLAIM_WAIT_MS, why, sizeof(why), &volume);
     if (r < 0) {
         start_failed(&session->start, why);
         return SESSION_FAILED;

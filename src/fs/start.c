@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -53,6 +54,12 @@ bool start_fork(bool foreground, struct start *start, int *code)
     start->pipe = ends[1];
     setsid();
     return false;
+}
+
+bool start_is_awaited(const struct start *start)
+{
+    struct pollfd end = {.fd = start->pipe};
+    return start->pipe < 0 || poll(&end, 1, 0) < 1 || !(end.revents & POLLERR);
 }
 
 static void tell(struct start *start, const char *text, size_t len)

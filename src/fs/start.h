@@ -15,6 +15,9 @@ struct start {
  * with *code (having said why); false in the one that goes on. */
 bool start_fork(bool foreground, struct start *start, int *code);
 
+/* Whether somebody still waits to hear of it; always in the foreground. */
+bool start_is_awaited(const struct start *start);
+
 /* Once, from any thread: the mount answers; standard streams are left. */
 void start_ready(struct start *start);
 

@@ -11,11 +11,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <unistd.h>
 
 #include "base/log.h"
 #include "store/names.h"
+#include "volume/lock.h"
 #include "volume/scan.h"
 
 #define STATE_DIR ".sqyfs"
@@ -344,6 +344,21 @@ static void remove_temporaries(int state_fd)
     closedir(dir);
 }
 
+static int fail_locked(const struct opening *opening)
+{
+    const char *store = opening->volume->config.store;
+    pid_t holder = lock_holder(opening->volume->state_fd);
+    if (holder > 0)
+        return fail(opening, -EBUSY,
+                    "%s: is mounted already, by process %ld; unmount it there, or mount it here "
+                    "with -o ro",
+                    store, (long)holder);
+    return fail(opening, -EBUSY,
+                "%s: is locked, by a mount that is not to be seen from here or by sqyctl compact; "
+                "end that, or mount it here with -o ro",
+                store);
+}
+
 static int lock_store(const struct opening *opening, int root)
 {
     struct volume *volume = opening->volume;
@@ -352,20 +367,13 @@ static int lock_store(const struct opening *opening, int root)
         return fail(opening, -errno, "%s: cannot write there (%s); mount it with -o ro", store,
                     strerror(errno));
     volume->state_fd = openat(root, STATE_DIR, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    if (volume->state_fd >= 0)
-        volume->lock_fd = openat(volume->state_fd, "lock", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    if (volume->lock_fd < 0)
-        return fail(opening, -errno, "%s/" STATE_DIR "/lock: %s", store, strerror(errno));
-    if (flock(volume->lock_fd, LOCK_EX | LOCK_NB) < 0 && errno != EWOULDBLOCK)
-        return fail(opening, -errno, "%s/" STATE_DIR "/lock: cannot be locked: %s", store,
-                    strerror(errno));
-    if (flock(volume->lock_fd, LOCK_EX | LOCK_NB) < 0)
-        return fail(opening, -EBUSY,
-                    "%s: is mounted already; unmount it there, or mount it here "
-                    "with -o ro",
-                    store);
+    int r = volume->state_fd < 0 ? -errno : lock_take(volume->state_fd, &volume->lock_fd);
+    if (r == -EBUSY)
+        return fail_locked(opening);
+    if (r < 0)
+        return fail(opening, r, "%s/" STATE_DIR "/lock: cannot be locked: %s", store, strerror(-r));
     remove_temporaries(volume->state_fd);
-    int r = write_policy_file(root);
+    r = write_policy_file(root);
     if (r < 0)
         return fail(opening, r, "%s/" POLICY_FILE ": %s", store, strerror(-r));
     return 0;
@@ -508,8 +516,7 @@ static void free_volume(struct volume *volume)
     index_close(&volume->index);
     policy_close(&volume->policy);
     tree_destroy(&volume->tree);
-    if (volume->lock_fd >= 0)
-        close(volume->lock_fd);
+    lock_release(&volume->lock_fd);
     if (volume->state_fd >= 0)
         close(volume->state_fd);
     free(volume);

@@ -36,8 +36,12 @@ struct volume_config {
 
 /* On failure `why` says in one line what to do about it. A new store is made when the directory is
  * empty; a directory with files and no .sqyfs in it is refused unless it is a store's copy (has a
- * blob of ours, or nothing but what a store may hold is asked for read-only). */
+ * blob of ours, or nothing but what a store may hold is asked for read-only). -EBUSY where another
+ * process has the store's lock. */
 int volume_open(const struct volume_config *config, char *why, size_t why_len, struct volume **out);
+
+/* The process that has the store open for writing, 0 where that is not known. */
+pid_t volume_holder(const char *store);
 
 /* Drains, then ends all threads. Every stack must have been put. Returns the first error met in
  * draining: what could not be stored is then named in the log. */

@@ -73,8 +73,46 @@ mkdir second
 refused 1 "store" "$store" second
 grep -qi "mounted\|lock\|use" err || fail "a locked store: $(cat err)"
 [ "$(ls -A second)" = "" ] || fail "something at the second mount point"
+grep -q "process $(cat "$store/.sqyfs/lock");" err || fail "whose lock: $(cat err)"
 echo data >"$mnt/f"
 mount_down
+
+# A lock that goes is waited for, and that is told; the command that waits can be interrupted.
+flock -F "$store/.sqyfs/lock" sleep 3 &
+holder=$!
+sleep 0.2
+"$SQYFS" "$store" "$mnt" 2>err || fail "did not wait: $(cat err)"
+[ "$(wc -l <err)" = 1 ] && grep -q "waiting up to 120 s" err || fail "waited and said: $(cat err)"
+wait $holder
+[ "$(cat "$mnt/f")" = data ] || fail "content after waiting"
+mount_down
+flock -F "$store/.sqyfs/lock" sleep 30 &
+holder=$!
+sleep 0.2
+timeout -s INT 2 "$SQYFS" -f "$store" "$mnt" 2>err && fail "mounted a locked store" || true
+grep -q "^sqyfs: interrupted" err || fail "interrupted: $(cat err)"
+"$SQYFS" "$store" "$mnt" 2>err &
+waiting=$!
+sleep 0.3
+kill $waiting
+wait $waiting && fail "mounted a locked store" || true
+kill $holder
+wait $holder || true
+sleep 0.5
+is_up && fail "mounted for nobody"
+
+# A mount that only another namespace sees fails at once.
+if [ "$(id -u)" = 0 ] && unshare -m true 2>/dev/null; then
+    unshare -m --propagation private "$SQYFS" "$store" "$mnt"
+    is_up && fail "the mount is seen outside"
+    holder=$(cat "$store/.sqyfs/lock")
+    got=0
+    timeout 20 "$SQYFS" "$store" second 2>err || got=$?
+    [ $got = 1 ] && [ "$(wc -l <err)" = 1 ] && grep -q "process $holder;" err ||
+        fail "mounted elsewhere: $got, $(cat err)"
+    kill "$holder"
+    wait_stored
+fi
 
 # A mount whose process was killed.
 "$SQYFS" -f "$store" "$mnt" 2>log &

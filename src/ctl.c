@@ -2,6 +2,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/quote.h"
+#include "base/stdfds.h"
 #include "ctl/command.h"
 #include "ctl/say.h"
 
@@ -34,21 +36,22 @@ static int run(int argc, char **argv)
         return EXIT_OK;
     }
     if (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "-V") == 0) {
-        printf("sqyctl %s\n", SQYFS_VERSION);
+        args_print_version();
         return EXIT_OK;
     }
     for (size_t i = 0; i < N_COMMANDS; i++)
         if (strcmp(argv[1], commands[i]->name) == 0)
             return commands[i]->run(commands[i], argc - 1, argv + 1);
-    fprintf(stderr, "sqyctl: there is no command %s\n", argv[1]);
+    char quoted[SAY_PATH_MAX];
+    say_failed("there is no command %s", quote(argv[1], quoted, sizeof(quoted)));
     print_usage(stderr);
     return EXIT_USAGE;
 }
 
 int main(int argc, char **argv)
 {
+    stdfds_fill();
     int code = run(argc, argv);
-    if (fflush(stdout) != 0 || ferror(stdout) != 0)
-        return code != EXIT_OK ? code : say_failed("standard output cannot be written: %m");
-    return code;
+    int r = stdfds_flush();
+    return r < 0 && code == EXIT_OK ? say_error("write", "-", r) : code;
 }

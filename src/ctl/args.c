@@ -2,18 +2,21 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/quote.h"
 #include "ctl/command.h"
+#include "ctl/say.h"
 
 #define MAX_LONGS 16
 
 int args_wrong(const struct command *command, const char *fmt, ...)
 {
     va_list ap;
-    fprintf(stderr, "sqyctl %s: ", command->name);
+    char text[SAY_PATH_MAX], quoted[SAY_PATH_MAX];
     va_start(ap, fmt);
-    vfprintf(stderr, fmt, ap);
+    vsnprintf(text, sizeof(text), fmt, ap);
     va_end(ap);
-    fprintf(stderr, "\nusage: sqyctl %s %s\n", command->name, command->arguments);
+    fprintf(stderr, "sqyctl %s: %s\nusage: sqyctl %s %s\n", command->name,
+            quote(text, quoted, sizeof(quoted)), command->name, command->arguments);
     return EXIT_USAGE;
 }
 
@@ -21,7 +24,13 @@ static void print_help(const struct command *command)
 {
     printf("usage: sqyctl %s %s\n%s\n\n%s", command->name, command->arguments, command->summary,
            command->help);
-    printf("  -h, --help            show this\n");
+    printf("  -h, --help            show this\n"
+           "  -V, --version         show the version\n");
+}
+
+void args_print_version(void)
+{
+    printf("sqyctl %s\n", SQYFS_VERSION);
 }
 
 static int wrong_option(const struct command *command, int c, char **argv)
@@ -35,11 +44,12 @@ static int wrong_option(const struct command *command, int c, char **argv)
 int args_next(const struct command *command, int argc, char **argv, const char *shorts,
               const struct option *longs, int *exit_code)
 {
-    struct option all[MAX_LONGS + 2] = {{"help", no_argument, NULL, 'h'}};
+    struct option all[MAX_LONGS + 3] = {{"help", no_argument, NULL, 'h'},
+                                        {"version", no_argument, NULL, 'V'}};
     for (unsigned i = 0; longs != NULL && longs[i].name != NULL && i < MAX_LONGS; i++)
-        all[i + 1] = longs[i];
+        all[i + 2] = longs[i];
     char letters[64];
-    snprintf(letters, sizeof(letters), ":h%s", shorts);
+    snprintf(letters, sizeof(letters), ":hV%s", shorts);
     int c = getopt_long(argc, argv, letters, all, NULL);
     if (c == '?' || c == ':') {
         *exit_code = wrong_option(command, c, argv);
@@ -47,6 +57,11 @@ int args_next(const struct command *command, int argc, char **argv, const char *
     }
     if (c == 'h') {
         print_help(command);
+        *exit_code = EXIT_OK;
+        return ARGS_EXIT;
+    }
+    if (c == 'V') {
+        args_print_version();
         *exit_code = EXIT_OK;
         return ARGS_EXIT;
     }

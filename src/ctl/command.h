@@ -35,8 +35,8 @@ extern const struct command verify_command;
 #define ARGS_END  (-1)
 #define ARGS_EXIT (-2) /* help was asked for, or an option is wrong: return *exit_code */
 
-/* The next option's letter, as getopt_long(3) gives it. `shorts` without the leading ':'; -h and
- * --help are known everywhere and need not be listed in it. */
+/* The next option's letter, as getopt_long(3) gives it. `shorts` without the leading ':'; -h, -V
+ * and their long forms are known everywhere and need not be listed in it. */
 int args_next(const struct command *command, int argc, char **argv, const char *shorts,
               const struct option *longs, int *exit_code);
 
@@ -44,9 +44,11 @@ int args_next(const struct command *command, int argc, char **argv, const char *
  */
 bool args_count(const struct command *command, int argc, int min, int max, int *exit_code);
 
-/* Only -h and --json, the options of most commands; then args_count(). */
+/* Only -h, -V and --json, the options of most commands; then args_count(). */
 bool args_plain(const struct command *command, int argc, char **argv, int min, int max, bool *json,
                 int *exit_code);
+
+void args_print_version(void);
 
 /* Usage of one command on standard error, after a line that says what is wrong. Returns EXIT_USAGE.
  */

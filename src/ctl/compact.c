@@ -6,6 +6,7 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
+#include "base/quote.h"
 #include "ctl/command.h"
 #include "ctl/mounted.h"
 #include "ctl/out.h"
@@ -238,7 +239,7 @@ static int compact_blob(const char *path)
     int r = source_open(path, &compact.source);
     if (r < 0)
         return say_error("compact", path, r);
-    say_quote(path, quoted, sizeof(quoted));
+    quote(path, quoted, sizeof(quoted));
     int code = EXIT_FAILED;
     if (compact.source.empty) {
         code = EXIT_OK;
@@ -269,8 +270,9 @@ static int compact_in_store(const char *path)
     if (store_fd >= 0)
         close(store_fd);
     if (lock_fd == -EBUSY)
-        return say_failed("the store of %s is mounted: give the file in the mount instead",
-                          say_quote(path, quoted, sizeof(quoted)));
+        return say_failed("the store of %s is mounted, or its last mount still stores: give the "
+                          "file in the mount instead",
+                          quote(path, quoted, sizeof(quoted)));
     if (lock_fd < 0 && lock_fd != -ENOENT)
         return say_error("lock the store of", path, lock_fd);
     int code = compact_blob(path);
@@ -291,13 +293,16 @@ static int run(const struct command *command, int argc, char **argv)
         return say_error("compact", path, -errno);
     if (!S_ISREG(st.st_mode))
         return say_failed("%s is not a regular file: give a blob, or a file in a mount",
-                          say_quote(path, quoted, sizeof(quoted)));
+                          quote(path, quoted, sizeof(quoted)));
     if (!mounted_is_file(path))
         return compact_in_store(path);
     int r = mounted_command(path, "compact");
     if (r == -EBUSY)
         return say_failed("%s is open for writing or has other names: try again when it is closed",
-                          say_quote(path, quoted, sizeof(quoted)));
+                          quote(path, quoted, sizeof(quoted)));
+    if (r == -EINVAL)
+        return say_failed("%s is stored as it is: only stacks can be compacted",
+                          quote(path, quoted, sizeof(quoted)));
     return r < 0 ? say_error("compact", path, r) : EXIT_OK;
 }
 

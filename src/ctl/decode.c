@@ -3,7 +3,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/quote.h"
 #include "ctl/command.h"
+#include "ctl/mounted.h"
 #include "ctl/out.h"
 #include "ctl/progress.h"
 #include "ctl/say.h"
@@ -48,8 +50,7 @@ static void tell_damage(struct decode *decode, const struct sweep_piece *piece)
     progress_end(&decode->progress);
     for (unsigned i = 0; i < piece->n_bad; i++)
         say_failed("%s: damaged: bytes %llu to %llu of the plain file",
-                   say_quote(decode->in, quoted, sizeof(quoted)),
-                   (unsigned long long)piece->bad[i].off,
+                   quote(decode->in, quoted, sizeof(quoted)), (unsigned long long)piece->bad[i].off,
                    (unsigned long long)(piece->bad[i].off + piece->bad[i].len - 1));
     decode->n_bad += piece->n_bad;
 }
@@ -76,7 +77,7 @@ static int put_piece(void *ctx, const struct sweep_piece *piece)
 static int check_end(struct decode *decode, const struct source *source)
 {
     char quoted[SAY_PATH_MAX];
-    say_quote(decode->in, quoted, sizeof(quoted));
+    quote(decode->in, quoted, sizeof(quoted));
     if (source->end == SOURCE_TORN)
         say_failed("%s ends in an unfinished write or copy: restored as of its last checkpoint",
                    quoted);
@@ -148,7 +149,7 @@ static int say_nothing_left(const struct decode *decode)
     return say_failed(
         "%s is no blob, or has lost every checkpoint: only these say which chunks count "
         "and where, so nothing can be restored; get it from a backup",
-        say_quote(decode->in, quoted, sizeof(quoted)));
+        quote(decode->in, quoted, sizeof(quoted)));
 }
 
 static void say_voxels_only(struct decode *decode)
@@ -157,7 +158,7 @@ static void say_voxels_only(struct decode *decode)
     say_failed(
         "%s has lost every checkpoint: its voxels are written as a new TIFF stack, unchecked; "
         "for the original file look into a backup",
-        say_quote(decode->in, quoted, sizeof(quoted)));
+        quote(decode->in, quoted, sizeof(quoted)));
     decode->n_bad++;
 }
 
@@ -182,6 +183,9 @@ static int decode_paths(struct decode *decode, const char *path)
     char quoted[SAY_PATH_MAX];
     struct source source;
     int r = open_in(decode, &source);
+    if (r == -EBADMSG && mounted_is_file(decode->in))
+        return say_failed("%s is a file in a mount, which shows it decoded: copy it",
+                          quote(decode->in, quoted, sizeof(quoted)));
     if (r == -EBADMSG && decode->salvage)
         return say_nothing_left(decode);
     if (r < 0)
@@ -196,7 +200,7 @@ static int decode_paths(struct decode *decode, const char *path)
         out_close(&decode->out);
         source_close(&source);
         return say_failed("%s is the file to be decoded: give another name for the result",
-                          say_quote(path, quoted, sizeof(quoted)));
+                          quote(path, quoted, sizeof(quoted)));
     }
     r = decode_into(decode, &source);
     source_close(&source);

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/quote.h"
 #include "base/size.h"
 #include "ctl/command.h"
 #include "ctl/out.h"
@@ -84,20 +85,20 @@ static int encode_open_file(struct encode *encode, const char *in, const char *p
     char quoted[SAY_PATH_MAX];
     if (!S_ISREG(encode->in_stat.st_mode))
         return say_failed("%s is not a regular file: only those can be encoded",
-                          say_quote(in, quoted, sizeof(quoted)));
+                          quote(in, quoted, sizeof(quoted)));
     int r = out_open(path, &encode->in_stat, &encode->out);
     if (r < 0)
         return say_error("write", path, r);
     if (!encode->out.regular) {
         out_close(&encode->out);
         return say_failed("%s is no regular file: a blob needs one",
-                          say_quote(path, quoted, sizeof(quoted)));
+                          quote(path, quoted, sizeof(quoted)));
     }
     if (encode->out.existed && encode->out.old.st_dev == encode->in_stat.st_dev &&
         encode->out.old.st_ino == encode->in_stat.st_ino) {
         out_close(&encode->out);
         return say_failed("%s is the file to be encoded: give another name for the result",
-                          say_quote(path, quoted, sizeof(quoted)));
+                          quote(path, quoted, sizeof(quoted)));
     }
     r = encode_into(encode, in);
     if (r == 0)
@@ -106,7 +107,7 @@ static int encode_open_file(struct encode *encode, const char *in, const char *p
         out_close(&encode->out);
     if (r == -ESTALE)
         return say_failed("%s was changed while it was read: try again when its writer is done",
-                          say_quote(in, quoted, sizeof(quoted)));
+                          quote(in, quoted, sizeof(quoted)));
     return r < 0 ? say_error("write", path, r) : EXIT_OK;
 }
 

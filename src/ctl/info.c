@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/quote.h"
 #include "base/size.h"
 #include "ctl/command.h"
 #include "ctl/json.h"
@@ -197,7 +198,7 @@ static int info_path(const char *path, bool as_json)
     bool mounted = S_ISREG(st.st_mode) && mounted_is_file(path);
     if (!S_ISREG(st.st_mode))
         return say_failed("%s is not a regular file: give a blob, or a file in a mount",
-                          say_quote(path, quoted, sizeof(quoted)));
+                          quote(path, quoted, sizeof(quoted)));
     struct json *json = as_json ? json_open() : NULL;
     if (json != NULL) {
         json_map(json);
@@ -205,13 +206,13 @@ static int info_path(const char *path, bool as_json)
     }
     int r = mounted ? info_mounted(path, &st, json) : info_blob(path, json);
     if (json != NULL && r < 0)
-        json_text(json, "error", strerror(-r));
+        json_text(json, "error", say_advice(r));
     if (json != NULL)
         json_map_end(json);
     json_close(&json);
     if (r == -EBADMSG)
         return say_failed("%s is no blob, or damaged beyond reading: get it from a backup",
-                          say_quote(path, quoted, sizeof(quoted)));
+                          quote(path, quoted, sizeof(quoted)));
     return r < 0 ? say_error("read", path, r) : EXIT_OK;
 }
 

@@ -5,10 +5,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/quote.h"
 #include "base/size.h"
 #include "ctl/command.h"
 #include "ctl/json.h"
-#include "ctl/mounted.h"
 #include "ctl/rows.h"
 #include "ctl/say.h"
 #include "ctl/storedir.h"
@@ -94,13 +94,13 @@ static int list_store(const char *store, bool scan, bool as_json)
     int fd = open(store, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0 && errno == ENOTDIR)
         return say_failed("%s is not a directory: give a store",
-                          say_quote(store, quoted, sizeof(quoted)));
+                          quote(store, quoted, sizeof(quoted)));
     if (fd < 0)
         return say_error("read", store, -errno);
-    if (mounted_is_root(store)) {
+    if (storedir_is_in_mount(store)) {
         close(fd);
-        return say_failed("%s is a mount: give the store that is mounted there",
-                          say_quote(store, quoted, sizeof(quoted)));
+        return say_failed("%s lies in a mount: give the store that is mounted there",
+                          quote(store, quoted, sizeof(quoted)));
     }
     struct json *json = as_json ? json_open() : NULL;
     int code = as_json && json == NULL ? say_error("read", store, -ENOMEM)

@@ -4,8 +4,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/quote.h"
 #include "ctl/command.h"
-#include "ctl/mounted.h"
 #include "ctl/say.h"
 #include "ctl/storedir.h"
 #include "volume/scan.h"
@@ -23,7 +23,7 @@ static int take_row(void *ctx, const struct index_row *row)
     if (row->state[0] == 'd') {
         reindex->n_damaged++;
         say_failed("%s cannot be read: get it from a backup",
-                   say_quote(row->path, quoted, sizeof(quoted)));
+                   quote(row->path, quoted, sizeof(quoted)));
     }
     return index_put(reindex->fresh, row);
 }
@@ -88,9 +88,9 @@ static int run(const struct command *command, int argc, char **argv)
     int fd = open(store, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0)
         return say_error("read", store, -errno);
-    code = mounted_is_root(store)
-               ? say_failed("%s is a mount: give the store that is mounted there",
-                            say_quote(store, quoted, sizeof(quoted)))
+    code = storedir_is_in_mount(store)
+               ? say_failed("%s lies in a mount: give the store that is mounted there",
+                            quote(store, quoted, sizeof(quoted)))
                : reindex_store(store, fd);
     close(fd);
     return code;

@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <string.h>
 
+#include "base/quote.h"
 #include "ctl/command.h"
 
 int say_failed(const char *fmt, ...)
@@ -17,7 +18,7 @@ int say_failed(const char *fmt, ...)
     return EXIT_FAILED;
 }
 
-static const char *advice(int error)
+const char *say_advice(int error)
 {
     switch (-error) {
     case EBADMSG:
@@ -35,7 +36,17 @@ static const char *advice(int error)
     case EPERM:
         return "permission denied; run as the owner or as root";
     case EROFS:
-        return "the filesystem is read-only";
+        return "it is read-only there; do it where it can be written to";
+    case EISDIR:
+        return "it is a directory; give a file";
+    case ENOTDIR:
+        return "it, or what should be a directory on the way to it, is not a directory";
+    case ESPIPE:
+        return "it is a pipe or a device; give a file";
+    case EPIPE:
+        return "whoever read it has gone";
+    case EBADF:
+        return "it is closed";
     case EIO:
         return "the disk could not be read or written; look into the kernel's log";
     case EFBIG:
@@ -54,21 +65,10 @@ static const char *advice(int error)
 int say_error(const char *what, const char *path, int error)
 {
     char quoted[SAY_PATH_MAX];
-    return say_failed("cannot %s %s: %s", what, say_quote(path, quoted, sizeof(quoted)),
-                      advice(error));
-}
-
-const char *say_quote(const char *path, char *buf, size_t len)
-{
-    size_t at = 0;
-    for (const unsigned char *c = (const unsigned char *)path; *c != '\0' && at + 5 < len; c++) {
-        if (*c < 0x20 || *c == 0x7f || *c == '\\')
-            at += (size_t)snprintf(buf + at, len - at, "\\x%02x", *c);
-        else
-            buf[at++] = (char)*c;
-    }
-    buf[at] = '\0';
-    return buf;
+    if (strcmp(path, "-") == 0 && strcmp(what, "write") == 0)
+        path = "standard output";
+    return say_failed("cannot %s %s: %s", what, quote(path, quoted, sizeof(quoted)),
+                      say_advice(error));
 }
 
 void say_path(FILE *file, const char *path)

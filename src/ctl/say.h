@@ -8,16 +8,17 @@
 /* "sqyctl: ..." on standard error; returns EXIT_FAILED. */
 int say_failed(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
-/* The line for a file and a negative errno, with what can be done about it. Returns EXIT_FAILED. */
+/* The line for a file ("-", where `what` is "write": standard output) and a negative errno, with what can be done about it.
+ * Returns EXIT_FAILED. */
 int say_error(const char *what, const char *path, int error);
+
+/* What is wrong and what can be done about it, for a negative errno. */
+const char *say_advice(int error);
 
 /* A path as printed: control characters and backslashes as \xNN. */
 void say_path(FILE *file, const char *path);
 
-/* Text with the same care for say_failed(): `len` bytes of `buf`, cut off where too long; returns
- * buf. */
-const char *say_quote(const char *path, char *buf, size_t len);
-
+/* Room for a path in a message, from quote(). */
 #define SAY_PATH_MAX 1024
 
 #endif

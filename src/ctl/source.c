@@ -48,7 +48,7 @@ int source_open_fd(int fd, struct source *out)
     if (fstat(fd, &out->st) < 0)
         return -errno;
     if (!S_ISREG(out->st.st_mode))
-        return S_ISDIR(out->st.st_mode) ? -EISDIR : -EINVAL;
+        return S_ISDIR(out->st.st_mode) ? -EISDIR : -ESPIPE;
     out->empty = out->st.st_size == 0;
     if (out->empty)
         return 0;

@@ -29,7 +29,7 @@ struct source {
     struct tiff_plan tiff; /* the stack that it decodes to */
 };
 
-/* -EBADMSG: no blob, or damaged at its front. -EINVAL: not a regular file. */
+/* -EBADMSG: no blob, or damaged at its front. -EISDIR, -ESPIPE: not a regular file. */
 int source_open(const char *path, struct source *out);
 /* The same from an open descriptor, which is taken over on success. */
 int source_open_fd(int fd, struct source *out);

@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 #include <yajl/yajl_tree.h>
 
+#include "base/quote.h"
 #include "base/size.h"
 #include "ctl/command.h"
 #include "ctl/mounted.h"
@@ -57,7 +58,7 @@ static int print_stats(const char *path, const char *text, bool json)
     if (!YAJL_IS_OBJECT(tree)) {
         yajl_tree_free(tree);
         return say_failed("%s gave statistics that cannot be read: use the sqyctl of its version",
-                          say_quote(path, quoted, sizeof(quoted)));
+                          quote(path, quoted, sizeof(quoted)));
     }
     if (json)
         printf("%s\n", text);
@@ -81,7 +82,7 @@ static int run(const struct command *command, int argc, char **argv)
     int r = mounted_get(path, "stats", &text);
     if (r == -ENODATA)
         return say_failed("%s is not the root of a sqyfs mount: give the mount point",
-                          say_quote(path, quoted, sizeof(quoted)));
+                          quote(path, quoted, sizeof(quoted)));
     if (r < 0)
         return say_error("read the statistics of", path, r);
     code = print_stats(path, text, json);

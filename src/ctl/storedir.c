@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/quote.h"
 #include "ctl/mounted.h"
 #include "ctl/say.h"
 
@@ -65,17 +66,27 @@ static bool is_store_or_mount(const char *dir)
     return is || mounted_is_root(dir);
 }
 
-bool storedir_is_inside(const char *path)
+static bool any_upwards(const char *path, bool (*is)(const char *dir))
 {
     char *dir = realpath(path, NULL);
     if (dir == NULL)
         return false;
-    bool inside;
+    bool found;
     do
-        inside = is_store_or_mount(dir);
-    while (!inside && go_up(dir));
+        found = is(dir);
+    while (!found && go_up(dir));
     free(dir);
-    return inside;
+    return found;
+}
+
+bool storedir_is_inside(const char *dir)
+{
+    return any_upwards(dir, is_store_or_mount);
+}
+
+bool storedir_is_in_mount(const char *dir)
+{
+    return any_upwards(dir, mounted_is_root);
 }
 
 int storedir_say_none(const char *dir)
@@ -84,7 +95,7 @@ int storedir_say_none(const char *dir)
     return say_failed("%s is no store: it has no blob, no " STOREDIR_STATE
                       " and no " STOREDIR_POLICY
                       "; give the directory that is mounted with sqyfs, or a copy of it",
-                      say_quote(dir, quoted, sizeof(quoted)));
+                      quote(dir, quoted, sizeof(quoted)));
 }
 
 static int lock(int store_fd, int how)

@@ -16,6 +16,9 @@ bool storedir_is_store(int dir_fd);
 /* Whether a store or a mount has the directory somewhere below it, or it is one. */
 bool storedir_is_inside(const char *dir);
 
+/* Whether it is a directory of a mount, where what lies in the store is not to be seen. */
+bool storedir_is_in_mount(const char *dir);
+
 /* Says that a directory in which no blob was found is no store. Returns EXIT_FAILED. */
 int storedir_say_none(const char *dir);
 

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/quote.h"
 #include "base/size.h"
 #include "ctl/command.h"
 #include "ctl/mounted.h"
@@ -237,7 +238,7 @@ static int verify_dir(struct verify *verify, int fd, const char *path)
     char quoted[SAY_PATH_MAX];
     return n_unread == 0 ? EXIT_OK
                          : say_failed("%u directories below %s could not be read: run as root",
-                                      n_unread, say_quote(path, quoted, sizeof(quoted)));
+                                      n_unread, quote(path, quoted, sizeof(quoted)));
 }
 
 static int verify_path(struct verify *verify, const char *path)

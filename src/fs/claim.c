@@ -20,13 +20,15 @@ static bool is_mounted(const char *store, pid_t holder)
 
 static void tell(const struct options *options, int64_t wait_ms, pid_t holder)
 {
-    char who[64] = "whoever holds its lock";
+    char text[1024], who[64] = "whoever holds its lock";
     if (holder > 0)
         snprintf(who, sizeof(who), "its last mount (process %ld)", (long)holder);
     log_info("%s: waiting for %s", options->store, who); /* to standard error in the foreground */
-    if (!options->foreground)
-        fprintf(stderr, "sqyfs: %s: waiting up to %lld s for %s to finish storing\n",
-                options->store_given, (long long)(wait_ms / 1000), who);
+    if (options->foreground)
+        return;
+    snprintf(text, sizeof(text), "%s: waiting up to %lld s for %s to finish storing",
+             options->store_given, (long long)(wait_ms / 1000), who);
+    start_say(text);
 }
 
 static bool is_ending(void)

@@ -317,7 +317,7 @@ void options_clear(struct options *options)
 void options_usage(FILE *out)
 {
     fputs(
-        "usage: sqyfs [-f] [-d] [-o OPTION,...] STORE MOUNTPOINT\n"
+        "usage: " OPTIONS_USAGE "\n"
         "\n"
         "Mounts the directory STORE, where image stacks lie encoded, at MOUNTPOINT, where they\n"
         "are plain files. An empty directory becomes a store. To unmount: fusermount3 -u\n"

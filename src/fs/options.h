@@ -12,6 +12,7 @@
 #include "volume/volume.h"
 
 #define OPTIONS_MAX_RAW 64u
+#define OPTIONS_USAGE   "sqyfs [-f] [-d] [-o OPTION,...] STORE MOUNTPOINT"
 
 struct options {
     bool help, version;

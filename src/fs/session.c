@@ -77,7 +77,10 @@ static int new_fuse_session(struct session *session)
     put_stderr(file, saved, said, sizeof(said));
     if (session->fuse != NULL)
         return 0;
-    fprintf(stderr, "sqyfs: %s (sqyfs --help lists the options)\n", said);
+    char why[1024];
+    snprintf(why, sizeof(why), "%s; usage: " OPTIONS_USAGE "; sqyfs --help lists the options",
+             said);
+    start_say(why);
     return -EINVAL;
 }
 
@@ -270,13 +273,12 @@ int session_run(struct options *options)
     struct session session = {.options = options};
     char why[1024];
     int code;
-    if (mountpoint_check(options, why, sizeof(why)) < 0) {
-        fprintf(stderr, "sqyfs: %s\n", why);
-        return SESSION_FAILED;
-    }
     if (new_fuse_session(&session) < 0)
         return SESSION_USAGE;
-    if (!start_fork(options->foreground, &session.start, &code))
+    if (mountpoint_check(options, why, sizeof(why)) < 0) {
+        start_say(why);
+        code = SESSION_FAILED;
+    } else if (!start_fork(options->foreground, &session.start, &code))
         code = run(&session);
     fuse_session_destroy(session.fuse);
     return code;

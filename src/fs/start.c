@@ -7,7 +7,15 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/quote.h"
+
 #define READY '\n' /* no reason begins with it */
+
+void start_say(const char *text)
+{
+    char quoted[4096];
+    fprintf(stderr, "sqyfs: %s\n", quote(text, quoted, sizeof(quoted)));
+}
 
 static int wait_for_child(int fd)
 {
@@ -25,7 +33,7 @@ static int wait_for_child(int fd)
             return 0;
     }
     text[len] = '\0';
-    fprintf(stderr, "sqyfs: %s\n", len > 0 ? text : "ended while starting: see the system's log");
+    start_say(len > 0 ? text : "ended while starting: see the system's log");
     return 1;
 }
 
@@ -99,7 +107,7 @@ void start_failed(struct start *start, const char *why)
         return;
     start->told = true;
     if (start->foreground)
-        fprintf(stderr, "sqyfs: %s\n", why);
+        start_say(why);
     else
         tell(start, why, strlen(why));
 }

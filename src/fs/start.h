@@ -11,6 +11,9 @@ struct start {
     bool told;
 };
 
+/* One line on standard error. */
+void start_say(const char *text);
+
 /* In the foreground nothing happens. Else true in the process that was started, which is to exit
  * with *code (having said why); false in the one that goes on. */
 bool start_fork(bool foreground, struct start *start, int *code);

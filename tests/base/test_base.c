@@ -10,6 +10,7 @@
 #include "base/io.h"
 #include "base/le.h"
 #include "base/now.h"
+#include "base/quote.h"
 #include "base/size.h"
 #include "base/sum.h"
 #include "base/workq.h"
@@ -147,6 +148,21 @@ static void short_reads_and_writes_are_continued(void **state)
     assert_int_equal(io_pwrite_full(&slow, fd, "x", 1, 0), -EBADF);
 }
 
+static void quoted_names_are_one_line(void **state)
+{
+    (void)state;
+    char buf[64];
+    assert_string_equal(quote("a\nb\\c\x1b[0m\x7f caf\xc3\xa9", buf, sizeof(buf)),
+                        "a\\x0ab\\x5cc\\x1b[0m\\x7f caf\xc3\xa9");
+    assert_string_equal(quote("", buf, 1), "");
+    for (size_t len = 1; len < sizeof(buf); len++) { /* cut off, but never within an escape */
+        memset(buf, '!', sizeof(buf));
+        size_t n = strlen(quote("\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n", buf, len));
+        assert_true(n < len && n % 4 == 0);
+        assert_true(buf[len] == '!');
+    }
+}
+
 static void clocks_count_in_their_units(void **state)
 {
     (void)state;
@@ -173,6 +189,7 @@ int main(void)
         cmocka_unit_test(checksum_is_the_one_in_the_format),
         cmocka_unit_test(workq_runs_everything_before_it_goes),
         cmocka_unit_test(workq_of_one_thread_keeps_order),
+        cmocka_unit_test(quoted_names_are_one_line),
         cmocka_unit_test(clocks_count_in_their_units),
         cmocka_unit_test(short_reads_and_writes_are_continued),
     };

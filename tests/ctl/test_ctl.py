@@ -99,7 +99,16 @@ class Arguments(Place):
                 self.assertIn("usage: sqyctl " + command, one)
 
     def test_version(self):
-        self.assertRegex(self.good("--version").decode(), r"^sqyctl \d+\.\d+\.\d+\n$")
+        for flag in ["--version", "-V"]:
+            for args in [[flag], *([command, flag] for command in COMMANDS)]:
+                self.assertRegex(self.good(*args).decode(), r"^sqyctl \d+\.\d+\.\d+\n$")
+
+    def test_wrong_arguments_cannot_make_lines(self):
+        for args in [["no\nsuch"], ["encode", "--no\nsuch", "a", "b"], ["encode", "-p", "x\ny\33", "a", "b"],
+                     ["encode", "--raw", "x\ny", "a", "b"], ["info", "-\n", "a"]]:
+            done = self.misused(*args)
+            self.assertTrue(done.stderr.split(b"\n")[1].startswith(b"usage: sqyctl"), done)
+            self.assertNotIn(b"\33", done.stderr)
 
     def test_wrong_arguments(self):
         self.misused()
@@ -134,11 +143,29 @@ class Arguments(Place):
     def test_output_that_cannot_be_written(self):
         if not os.path.exists("/dev/full"):
             self.skipTest("no /dev/full")
-        for args in [["--help"], ["--version"]]:
+        for args in [["--help"], ["--version"], ["encode", "--help"], ["ls", "--version"]]:
             with open("/dev/full", "wb") as full:
                 done = subprocess.run([SQYCTL, *args], stdout=full, stderr=subprocess.PIPE)
             self.assertEqual(done.returncode, 1, done)
             self.assertIn(b"standard output", done.stderr)
+
+
+    def test_closed_streams(self):
+        """What is opened next would get their numbers, and what is printed would go into it."""
+        plain, blob, data = self.make()
+        damaged, out = self.path("damaged.sqy"), self.path("out")
+        content = bytearray(read(blob))
+        content[5000] ^= 1
+        write(damaged, content)
+        script = 'exec "$@" <&- >&- 2>&-'
+        for args, code in [(["encode", plain, out], 0), (["decode", blob, out], 0), (["compact", blob], 0),
+                           (["decode", "--salvage", damaged, out], 1), (["verify", blob], 1),
+                           (["decode", blob, "-"], 1), (["--version"], 1)]:
+            done = subprocess.run(["sh", "-c", script, "sh", SQYCTL, *args], timeout=60)
+            self.assertEqual(done.returncode, code, args)
+        self.assertEqual(self.decoded(blob), data)
+        self.assertEqual(len(read(out)), len(data))
+        self.assertNotIn(b"sqyctl:", read(out))
 
 
 class RoundTrip(Place):
@@ -627,6 +654,13 @@ class Damage(Place):
         self.failed("decode", self.path("d", "x.sqy"), self.path("out"))
         self.failed("encode", self.path("d", "x.sqy"), self.path("out"))
 
+    def test_what_is_no_file_is_called_so(self):
+        os.mkfifo(self.path("fifo"))
+        for path, word in [(self.path("fifo"), b"pipe"), ("/dev/null", b"device"), (self.dir, b"directory")]:
+            self.assertIn(word, self.failed("decode", path, self.path("out")).stderr)
+        for path in [self.path("fifo"), "/dev/zero"]:
+            self.assertIn(b"pipe or a device", self.failed("verify", path).stderr)
+
 
 class Info(Place):
     def test_json(self):
@@ -671,6 +705,9 @@ class Info(Place):
     def test_no_file(self):
         for path in [self.path("nothing"), self.dir, "/dev/null"]:
             self.failed("info", path)
+        write(self.path("text"), b"text")
+        done = self.failed("info", "--json", self.path("text"))
+        self.assertIn("no blob", json.loads(done.stdout)["error"])
 
 
 class Stores(Place):

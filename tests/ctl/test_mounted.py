@@ -30,8 +30,8 @@ class Mounted(Place):
         self.file = os.path.join(self.mount, "stack.tif")
         write(self.file, self.data)
 
-    def start(self, *options):
-        done = subprocess.run([SQYFS, *options, self.store, self.mount], capture_output=True,
+    def start(self, *options, mount=None):
+        done = subprocess.run([SQYFS, *options, self.store, mount or self.mount], capture_output=True,
                               stdin=subprocess.DEVNULL, timeout=60)
         self.assertEqual(done.returncode, 0, done)
 
@@ -49,6 +49,11 @@ class Mounted(Place):
         self.assertEqual(self.decoded(blob), self.data)
         self.good("verify", self.store)
         self.assertEqual(list(self.rows()), ["stack.tif"])
+        other = self.path("other")
+        os.mkdir(other)
+        self.start("-o", "ro", mount=other)
+        self.good("drain", other)
+        subprocess.run(["fusermount3", "-u", other], check=True, timeout=60)
         self.failed("drain", self.file)
         self.failed("drain", self.store)
 
@@ -162,9 +167,37 @@ class Mounted(Place):
         self.assertEqual(indexed, self.rows())
 
     def test_stores_are_not_mounts(self):
+        below = os.path.join(self.mount, "below")
+        os.mkdir(below)
+        write(os.path.join(below, "user's.sqy"), b"")
         for command in ["ls", "reindex"]:
-            done = self.failed(command, self.mount)
-            self.assertIn(b"store", done.stderr)
+            for path in [self.mount, below]:
+                done = self.failed(command, path)
+                self.assertIn(b"lies in a mount", done.stderr)
+        self.assertEqual(os.listdir(below), ["user's.sqy"])
+
+    def test_what_a_mount_has_is_decoded_already(self):
+        for options in [[], ["--salvage"]]:
+            done = self.failed("decode", *options, self.file, self.path("out"))
+            self.assertIn(b"copy it", done.stderr)
+
+    def test_a_plain_file_is_not_compacted(self):
+        notes = os.path.join(self.mount, "notes.txt")
+        write(notes, b"some text")
+        self.good("drain", self.mount)
+        self.assertIn(b"only stacks", self.failed("compact", notes).stderr)
+
+    def test_mounted_with_closed_streams(self):
+        """A daemon that leaves its terminal must not close the store's files instead."""
+        self.good("drain", self.mount)
+        self.stop()
+        script = 'exec "$@" <&- >&- 2>&-'
+        done = subprocess.run(["sh", "-c", script, "sh", SQYFS, self.store, self.mount], timeout=130)
+        self.assertEqual(done.returncode, 0)
+        self.assertEqual(read(self.file), self.data)
+        write(self.file, self.data[::-1])
+        self.good("drain", self.mount)
+        self.assertEqual(read(self.file), self.data[::-1])
 
     def test_into_and_out_of_a_mount(self):
         """Outputs in a mount: no unnamed files there, so they get a name that is taken away."""

@@ -16,11 +16,22 @@ refused() {
 }
 refused_on_mnt() { refused "$@" "$store" "$mnt"; is_up && fail "mounted: $*" || true; }
 
-# The command line.
+# The command line: each of these says the usage too.
+usage="usage: sqyfs [-f]"
 refused 2 "STORE is missing"
 refused 2 "MOUNTPOINT is missing" "$store"
 refused 2 "unexpected argument: x" "$store" "$mnt" x
 refused 2 "without its value" -o
+for arguments in "" "$store" "-o wrong $store $mnt" "-o wrong none none" "--wrong none $mnt"; do
+    refused 2 "$usage" $arguments
+done
+odd_name='a
+b'
+refused 1 'a\x0ab' "$odd_name" "$mnt"
+for option in --help --version; do
+    "$SQYFS" $option >/dev/full 2>err && fail "$option to a full disk" || true
+    [ "$(wc -l <err)" = 1 ] || fail "$option to a full disk: $(cat err)"
+done
 refused_on_mnt 2 "unknown option" --wrong
 refused_on_mnt 2 "unknown option" -o wrong
 refused_on_mnt 2 "unknown option" -o wrong=1

@@ -184,6 +184,22 @@ void volume_kick(struct volume *volume); /* the ticker looks around now */
 /* 0, or -ENOSPC where `len` more bytes might not fit the backing filesystem. */
 int volume_has_room(struct volume *volume, uint64_t len);
 
+/* opening.c */
+struct opening {
+    struct volume *volume;
+    char *why; /* one line for whoever opens it */
+    size_t why_len;
+};
+
+/* Fills `why`; returns r. */
+int opening_fail(const struct opening *opening, int r, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+/* Puts defaults into volume.config; -EINVAL for what is out of bounds. */
+int opening_check_config(const struct opening *opening);
+/* The directory, its lock, its policies, its index. What was opened before an error is the volume's
+ * to close. */
+int opening_store(const struct opening *opening);
+
 /* stack.c */
 void stack_ref(struct stack *stack);
 void stack_unref(struct stack *stack);

@@ -81,7 +81,25 @@ uint64_t span_count(const struct spans *spans);
 /* Takes away all slabs from number `n_slabs`, and all shapes from index `n_shapes`, on. */
 void span_cut(struct spans *spans, uint64_t n_slabs, uint32_t n_shapes);
 
-/* As layout_unit_at() and layout_volume_pieces(). */
+static inline const struct shape *span_shape_of(const struct spans *spans, uint32_t i)
+{
+    return &spans->shapes[spans->spans[i].shape];
+}
+
+static inline uint64_t span_slab_bytes(const struct shape *shape)
+{
+    return shape->rows * shape->row_bytes;
+}
+
+static inline uint64_t span_end(const struct spans *spans, uint32_t i)
+{
+    return spans->spans[i].off + spans->spans[i].n_slabs * span_slab_bytes(span_shape_of(spans, i));
+}
+
+/* The last span that starts at or before `off`, and the first that starts after it; SPAN_NONE. */
+void span_around(const struct spans *spans, uint64_t off, uint32_t *at, uint32_t *after);
+
+/* As layout_unit_at() and layout_volume_pieces() (span_cutting.c). */
 bool span_unit_at(const struct spans *spans, uint64_t off, struct layout_unit *unit,
                   uint64_t *gap_end);
 uint64_t span_pieces(const struct spans *spans, uint64_t off, uint64_t len,

@@ -143,7 +143,7 @@ void walk_restart(struct walk *walk, const struct tiff_header *header)
 {
     walk_cut(walk, 0);
     walk->header = *header;
-    walk->text = walk->x_resolution = walk->y_resolution = (struct tiff_field){0};
+    walk->text = (struct text){0};
     walk->description = (struct description){.n_contiguous = 1};
     walk->text_stale = walk->text_skipped = false;
 }
@@ -184,16 +184,9 @@ uint32_t walk_hit(const struct walk *walk, uint64_t off, uint64_t len)
     return watch_hit(&walk->watch, off, len);
 }
 
-static bool touches(const struct tiff_field *field, uint64_t bytes, uint64_t off, uint64_t len)
-{
-    uint64_t end = len > UINT64_MAX - off ? UINT64_MAX : off + len;
-    return field->count && field->off < end && (off <= field->off || off - field->off < bytes);
-}
-
 bool walk_note_text(struct walk *walk, uint64_t off, uint64_t len)
 {
-    if (touches(&walk->text, walk->text.count, off, len) ||
-        touches(&walk->x_resolution, 8, off, len) || touches(&walk->y_resolution, 8, off, len))
+    if (text_touches(&walk->text, off, len))
         walk->text_stale = true;
     return walk->text_stale;
 }
@@ -226,88 +219,14 @@ static void return_to_skipped(struct walk *walk, const struct source *source)
 
 /* ---- text ---- */
 
-static bool same_field(const struct tiff_field *a, const struct tiff_field *b)
-{
-    return a->off == b->off && a->count == b->count && a->type == b->type;
-}
-
 static void set_text(struct walk *walk, const struct tiff_ifd *ifd)
 {
-    struct tiff_field text = ifd->description;
-    if (text.count > LAYOUT_MAX_TEXT)
-        text.count = LAYOUT_MAX_TEXT;
-    if (same_field(&walk->text, &text) && same_field(&walk->x_resolution, &ifd->x_resolution) &&
-        same_field(&walk->y_resolution, &ifd->y_resolution))
+    struct text text = text_of(ifd);
+    if (text_same(&walk->text, &text))
         return;
     walk->text = text;
-    walk->x_resolution = ifd->x_resolution;
-    walk->y_resolution = ifd->y_resolution;
     walk->description = (struct description){.n_contiguous = 1};
     walk->text_stale = true;
-}
-
-static int read_resolution(struct walk *walk, struct source *source, const struct tiff_field *field,
-                           double *out)
-{
-    uint8_t bytes[8];
-    *out = 0;
-    if (field->count != 1 || field->type != 5)
-        return 0;
-    int r = window_copy(source, bytes, sizeof(bytes), field->off);
-    if (r == 0)
-        *out = tiff_rational(&walk->header, bytes);
-    return r == WINDOW_NEVER ? 0 : r;
-}
-
-static int read_imagej(struct walk *walk, struct source *source, char *buf, struct description *out)
-{
-    uint32_t len =
-        walk->text.count < IMAGEJ_MAX_TEXT ? (uint32_t)walk->text.count : IMAGEJ_MAX_TEXT;
-    double x, y;
-    int r = read_resolution(walk, source, &walk->x_resolution, &x);
-    if (r == 0)
-        r = read_resolution(walk, source, &walk->y_resolution, &y);
-    if (r == 0)
-        r = window_copy(source, buf, len, walk->text.off);
-    if (r == 0)
-        imagej_parse(buf, strnlen(buf, len), x, y, out);
-    return r;
-}
-
-static int read_ome(struct walk *walk, struct source *source, char *buf, struct description *out)
-{
-    struct ome *ome = ome_create(out);
-    if (!ome)
-        return -ENOMEM;
-    int r = 0;
-    for (uint64_t at = 0; r == 0 && at < walk->text.count;) {
-        uint64_t left = walk->text.count - at;
-        uint32_t len = left < IMAGEJ_MAX_TEXT ? (uint32_t)left : IMAGEJ_MAX_TEXT;
-        r = window_copy(source, buf, len, walk->text.off + at);
-        if (r == 0 && !ome_feed(ome, buf, strnlen(buf, len)))
-            break;
-        at += len;
-    }
-    ome_destroy(&ome);
-    return r;
-}
-
-static int read_text(struct walk *walk, struct source *source, char *buf, struct description *out)
-{
-    uint32_t first = walk->text.count < 16 ? (uint32_t)walk->text.count : 16;
-    if (!first)
-        return 0;
-    /* its end first: it is not read again and again while it is being written */
-    int r = window_copy(source, buf, 1, walk->text.off + (walk->text.count - 1));
-    if (r == 0)
-        r = window_copy(source, buf, first, walk->text.off);
-    if (r)
-        return r;
-    if (first > strlen(IMAGEJ_MAGIC) && memcmp(buf, IMAGEJ_MAGIC, strlen(IMAGEJ_MAGIC)) == 0)
-        return read_imagej(walk, source, buf, out);
-    if (buf[0] == '<' || memcmp(buf, "\xEF\xBB\xBF<", first < 4 ? first : 4) == 0)
-        return read_ome(walk, source, buf, out);
-    return 0;
 }
 
 /* Reads the text again where it is stale. *changed: the planes that it speaks of are others. */
@@ -317,11 +236,9 @@ static int refresh_text(struct walk *walk, struct source *source, bool *changed)
     if (!walk->text_stale)
         return 0;
     struct description description = {.n_contiguous = 1};
-    char *buf = malloc(IMAGEJ_MAX_TEXT);
-    if (!buf)
-        return -ENOMEM;
-    int r = walk->text.off > INT64_MAX ? 0 : read_text(walk, source, buf, &description);
-    free(buf);
+    int r = text_read(&walk->text, &walk->header, source, &description);
+    if (r == -ENOMEM)
+        return r;
     if (r == WINDOW_NEVER) {
         walk->text_skipped = true;
         walk->skipped_size = source->size;

@@ -3,9 +3,8 @@
 #ifndef SQYFS_IMAGE_WALK_H
 #define SQYFS_IMAGE_WALK_H
 
-#include "image/describe.h"
 #include "image/span.h"
-#include "image/tiff.h"
+#include "image/text.h"
 #include "image/watch.h"
 
 #define WALK_NONE UINT32_MAX
@@ -38,7 +37,7 @@ struct walk {
     uint64_t clip, end;    /* voxels are cut there; where they would end */
 
     /* the first directory's text */
-    struct tiff_field text, x_resolution, y_resolution;
+    struct text text;
     struct description description;
     bool text_stale;
     bool not_contiguous; /* the second directory contradicts "images=" */

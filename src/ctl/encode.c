@@ -146,7 +146,7 @@ static int take_raw(const struct command *command, struct encode *encode)
     if (encode->n_raw == MAX_RAW)
         return args_wrong(command, "--raw: at most %d of them", MAX_RAW);
     if (raw_policy_parse(optarg, &encode->raw[encode->n_raw], why, sizeof(why)) < 0)
-        return args_wrong(command, "--raw %s: %s", optarg, why);
+        return args_wrong(command, "--%s", why);
     encode->n_raw++;
     return EXIT_OK;
 }

@@ -25,6 +25,8 @@ static int open_parent(const char *path, struct out *out)
 {
     const char *slash = strrchr(path, '/');
     const char *name = slash != NULL ? slash + 1 : path;
+    if (path[0] == '\0')
+        return -ENOENT;
     if (name[0] == '\0' || strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
         return -EISDIR;
     size_t dir_len = slash == path ? 1 : (size_t)(name - path);
@@ -102,7 +104,10 @@ int out_open(const char *path, const struct stat *like, struct out *out)
     if (strcmp(path, "-") == 0)
         return open_stream(fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 0), out);
     char *target = NULL;
+    struct stat link;
     out->existed = stat(path, &out->old) == 0;
+    if (!out->existed && lstat(path, &link) == 0) /* not to be replaced, and there is no target */
+        return -ELOOP;
     if (out->existed && S_ISDIR(out->old.st_mode))
         return -EISDIR;
     if (out->existed && !S_ISREG(out->old.st_mode))

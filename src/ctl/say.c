@@ -43,6 +43,8 @@ const char *say_advice(int error)
         return "it, or what should be a directory on the way to it, is not a directory";
     case ESPIPE:
         return "it is a pipe or a device; give a file";
+    case ELOOP:
+        return "it is a symbolic link that leads nowhere; take it away or give its target";
     case EPIPE:
         return "whoever read it has gone";
     case EBADF:

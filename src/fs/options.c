@@ -174,7 +174,7 @@ static int take_raw(const struct parser *parser, const char *arg)
         return refuse(parser, "option %s: there can be %u of these", arg, OPTIONS_MAX_RAW);
     if (raw_policy_parse(strchr(arg, '=') + 1, &out->raw[out->config.n_raw], reason,
                          sizeof(reason)) < 0)
-        return refuse(parser, "option %s: %s", arg, reason);
+        return refuse(parser, "option %s", reason); /* which begins with the option */
     out->config.n_raw++;
     out->config.raw = out->raw;
     return 0;

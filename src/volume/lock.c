@@ -14,12 +14,21 @@
 #include "volume/volume.h"
 
 #define LOCK_FILE "lock"
+#define WHO_BYTES (HOST_NAME_MAX + 32)
+
+/* "1234 host": a number means nothing elsewhere. */
+static int who_text(pid_t pid, char *buf, size_t len)
+{
+    char host[HOST_NAME_MAX + 1] = "";
+    gethostname(host, sizeof(host) - 1);
+    return snprintf(buf, len, "%ld %s\n", (long)pid, host);
+}
 
 /* That it is not said costs no more than a name in a message. */
 static void say_who(int fd)
 {
-    char text[32];
-    int len = snprintf(text, sizeof(text), "%ld\n", (long)getpid());
+    char text[WHO_BYTES];
+    int len = who_text(getpid(), text, sizeof(text));
     if (ftruncate(fd, 0) == 0)
         io_pwrite_full(&io_system, fd, text, (size_t)len, 0);
 }
@@ -71,14 +80,14 @@ static bool is_of_our_kind(pid_t pid)
 
 pid_t lock_holder(int state_fd)
 {
-    char text[32], *end;
+    char text[WHO_BYTES], same[WHO_BYTES];
     if (read_text(state_fd, LOCK_FILE, text, sizeof(text)) <= 0)
         return 0;
-    errno = 0;
-    long pid = strtol(text, &end, 10);
-    if (errno != 0 || pid <= 0 || pid > INT_MAX || *end != '\n')
+    long pid = strtol(text, NULL, 10);
+    if (pid <= 0 || pid > INT_MAX)
         return 0;
-    return is_of_our_kind((pid_t)pid) ? (pid_t)pid : 0;
+    who_text((pid_t)pid, same, sizeof(same));
+    return strcmp(text, same) == 0 && is_of_our_kind((pid_t)pid) ? (pid_t)pid : 0;
 }
 
 pid_t volume_holder(const char *store)

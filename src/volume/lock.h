@@ -1,5 +1,6 @@
 /* A store's lock: the mount that writes holds it, from before it looks at the store until all is
- * stored. It says in the file which process it is, so that others can tell. Gone with the process,
+ * stored. It says in the file which process it is, and on which host, so that
+ * others can tell. Gone with the process,
  * however it ends. */
 #ifndef SQYFS_VOLUME_LOCK_H
 #define SQYFS_VOLUME_LOCK_H

@@ -201,6 +201,9 @@ static int open_index(const struct opening *opening)
     else
         snprintf(path, sizeof(path), "%s/" STATE_DIR "/index.db", config->store);
     int r = index_open(on_disk ? path : NULL, &volume->index);
+    if (config->statedir != NULL && (r == -ENOENT || r == -ENOTDIR))
+        return opening_fail(opening, r, "statedir=%s: no such directory; make it first",
+                            config->statedir);
     if (r < 0)
         return opening_fail(opening, r, "%s: cannot open the index: %s", path, strerror(-r));
     return 0;

@@ -392,6 +392,17 @@ class Outputs(Place):
         self.assertTrue(os.path.islink(link))
         self.assertEqual(read(target), data)
 
+    def test_links_to_nowhere_are_not_replaced(self):
+        plain, blob, data = self.make()
+        for target in ["nowhere", "link"]:
+            link = self.path("link")
+            os.symlink(target, link)
+            for args in [["decode", blob], ["encode", plain]]:
+                self.assertIn(b"leads nowhere", self.failed(*args, link).stderr)
+            self.assertEqual(os.readlink(link), target)
+            os.unlink(link)
+        self.assertIn(b"no such", self.failed("decode", blob, "").stderr)
+
     def test_full_disk(self):
         disk = self.path("disk")
         os.mkdir(disk)

@@ -77,6 +77,8 @@ refused 1 "full" full "$mnt"
 [ "$(ls -A full)" = x ] || fail "something was made in what is not a store"
 is_up && fail "mounted"
 
+refused 1 "make it first" -o statedir=none "$store" "$mnt"
+
 # Others.
 mount_up
 refused 1 "mount already" "$store" "$mnt"
@@ -84,7 +86,7 @@ mkdir second
 refused 1 "store" "$store" second
 grep -qi "mounted\|lock\|use" err || fail "a locked store: $(cat err)"
 [ "$(ls -A second)" = "" ] || fail "something at the second mount point"
-grep -q "process $(cat "$store/.sqyfs/lock");" err || fail "whose lock: $(cat err)"
+grep -q "process $(cut -d" " -f1 "$store/.sqyfs/lock");" err || fail "whose lock: $(cat err)"
 echo data >"$mnt/f"
 mount_down
 
@@ -116,7 +118,7 @@ is_up && fail "mounted for nobody"
 if [ "$(id -u)" = 0 ] && unshare -m true 2>/dev/null; then
     unshare -m --propagation private "$SQYFS" "$store" "$mnt"
     is_up && fail "the mount is seen outside"
-    holder=$(cat "$store/.sqyfs/lock")
+    holder=$(cut -d" " -f1 "$store/.sqyfs/lock")
     got=0
     timeout 20 "$SQYFS" "$store" second 2>err || got=$?
     [ $got = 1 ] && [ "$(wc -l <err)" = 1 ] && grep -q "process $holder;" err ||

@@ -54,7 +54,10 @@ static pid_t hold_lock(unsigned ms, bool says_who)
         char path[PATH_MAX];
         snprintf(path, sizeof(path), "%s/.sqyfs/lock", store);
         int fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-        if (flock(fd, LOCK_EX) < 0 || (says_who && dprintf(fd, "%d\n", (int)getpid()) < 0) ||
+        char host[256] = "";
+        gethostname(host, sizeof(host) - 1);
+        if (flock(fd, LOCK_EX) < 0 ||
+            (says_who && dprintf(fd, "%d %s\n", (int)getpid(), host) < 0) ||
             write(ends[1], "x", 1) != 1)
             _exit(1);
         if (ms == 0)
@@ -150,17 +153,21 @@ static void nobody_waiting_ends_the_waiting(void **state)
     end(child);
 }
 
-static void a_number_given_again_is_nobody(void **state)
+/* Its process has died, or is of another host, or it is no number. */
+static void a_number_that_means_nothing_is_nobody(void **state)
 {
     (void)state;
-    char path[PATH_MAX];
+    char path[PATH_MAX], host[256] = "", lines[4][512];
     snprintf(path, sizeof(path), "%s/.sqyfs/lock", store);
-    for (const char *const *text =
-             (const char *const[]){"1\n", "", "x\n", "-5\n", "0\n", "999999999999\n", "77", NULL};
-         *text != NULL; text++) {
+    gethostname(host, sizeof(host) - 1);
+    snprintf(lines[0], sizeof(lines[0]), "1 %s\n", host);
+    snprintf(lines[1], sizeof(lines[1]), "999999999999 %s\n", host);
+    snprintf(lines[2], sizeof(lines[2]), "%d elsewhere\n", (int)getpid());
+    snprintf(lines[3], sizeof(lines[3]), "%d", (int)getpid());
+    for (unsigned i = 0; i < 7; i++) {
         FILE *file = fopen(path, "w");
         assert_non_null(file);
-        fputs(*text, file);
+        fputs(i < 4 ? lines[i] : i == 4 ? "" : i == 5 ? "x\n" : "-5 x\n", file);
         fclose(file);
         assert_int_equal(volume_holder(store), 0);
     }
@@ -173,7 +180,7 @@ int main(void)
         cmocka_unit_test(a_lock_that_stays_is_given_up),
         cmocka_unit_test(a_signal_ends_the_waiting),
         cmocka_unit_test(nobody_waiting_ends_the_waiting),
-        cmocka_unit_test(a_number_given_again_is_nobody),
+        cmocka_unit_test(a_number_that_means_nothing_is_nobody),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -178,6 +178,11 @@ void volume_kick(struct volume *volume)
     pthread_mutex_unlock(&volume->lock);
 }
 
+static bool is_full(int r)
+{
+    return r == -ENOSPC || r == -EDQUOT;
+}
+
 int volume_drain(struct volume *volume)
 {
     struct stack **list;
@@ -195,7 +200,7 @@ int volume_drain(struct volume *volume)
         pthread_mutex_lock(&stack->lock);
         while (stack->tend_queued || stack->tending)
             pthread_cond_wait(&stack->changed, &stack->lock);
-        if (stack->error < 0)
+        if (stack->error < 0 && !is_full(result)) /* which the caller may do something about */
             result = stack->error;
         pthread_mutex_unlock(&stack->lock);
         stack_unref(stack);
@@ -553,7 +558,7 @@ int volume_close(struct volume **volume)
         return 0;
     stop_threads(*volume);
     int r = volume_drain(*volume);
-    if (r == -ENOSPC || r == -EDQUOT)
+    if (is_full(r))
         r = drain_into_reserve(*volume);
     if (r < 0)
         name_unsaved(*volume);

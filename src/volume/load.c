@@ -164,6 +164,13 @@ static bool has_blob_name(const struct stack *stack)
     return names_has_suffix(path);
 }
 
+/* As it is now: *st may be of before the stack was emptied. Lock held, which keeps it so. */
+static bool is_filled(const struct stack *stack)
+{
+    struct stat now;
+    return fstat(stack->fd, &now) == 0 && now.st_size > 0;
+}
+
 void stack_refresh(struct stack *stack, const struct stat *st)
 {
     bool mine = !stack->volume->config.read_only &&
@@ -173,7 +180,7 @@ void stack_refresh(struct stack *stack, const struct stat *st)
     if (stack->volume->config.read_only)
         stack->named_blob = has_blob_name(stack);
     enum stack_kind kind = stack->named_blob ? STACK_BLOB : STACK_PLAIN;
-    if (st->st_size == 0)
+    if (st->st_size == 0 || !is_filled(stack))
         kind = STACK_EMPTY;
     if (kind == stack->kind && (stack->blob == NULL || stack_attr_fits(&stack->loaded, st)))
         return;

@@ -60,7 +60,7 @@ static int read_attr(struct stack *stack, const struct stat *st, struct stack_at
         blob_stats(ref->blob, &stats);
         if (stats.n_checkpoints == 0)
             attr->mtime = st->st_mtim;
-        volume_note_stored(stack, ref);
+        volume_note_stored(stack, ref, st);
         blobref_put(stack->volume, &ref);
     }
     stack_attr_set(attr, st);

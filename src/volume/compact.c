@@ -257,11 +257,13 @@ int stack_compact(struct stack *stack)
     pthread_mutex_unlock(&stack->lock);
     r = rewrite(stack, size, &mtime);
     pthread_mutex_lock(&stack->lock);
-    finish(stack, r);
-    if (r >= 0 && stack_load(stack, false) >= 0) {
+    finish(stack, r, size, &mtime);
+    struct stat st;
+    if (r >= 0 && stack_load(stack, false) >= 0 && stack->blob != NULL &&
+        fstat(blob_fd(stack->blob->blob), &st) == 0) {
         struct blobref *ref = blobref_get(stack->blob);
         pthread_mutex_unlock(&stack->lock);
-        volume_note_stored(stack, ref);
+        volume_note_stored(stack, ref, &st);
         blobref_put(stack->volume, &ref);
         pthread_mutex_lock(&stack->lock);
     }

@@ -275,7 +275,9 @@ int birth_reset(struct stack *stack);
 void compact_if_worthwhile(struct stack *stack);
 
 /* notes.c */
-void volume_note_stored(struct stack *stack, struct blobref *ref);
+/* `st`: the backing file before the blob was opened, or NULL where the blob is the one that whoever
+ * writes uses: a row of an older state under the stat of a newer one would be believed. */
+void volume_note_stored(struct stack *stack, struct blobref *ref, const struct stat *st);
 void volume_note_damaged(struct stack *stack, uint64_t off, const char *what);
 void *notes_refill_thread(void *volume);
 

@@ -334,7 +334,7 @@ static int sync_blob(struct stack *stack, uint64_t size, bool settle)
                             sync_name);
     free(meta);
     if (r >= 0 && settle)
-        volume_note_stored(stack, ref);
+        volume_note_stored(stack, ref, NULL);
     blobref_put(volume, &ref);
     pthread_mutex_lock(&stack->lock);
     stack->syncing = false;

@@ -214,7 +214,7 @@ static int flush_rounds(struct stack *stack, bool settle)
         job_wait(stack, stack->last_job);
         if (r >= 0)
             r = stack->job_error;
-        if (merge && (r == -EIO || r == -ENOSPC || r == -EDQUOT)) {
+        if (merge && (r == -EIO || r == -EBADMSG || r == -ENOSPC || r == -EDQUOT)) {
             /* What the units were to be merged with cannot be read, or the result has no room: the
              * new bytes alone may do. */
             merge = false;
@@ -353,6 +353,13 @@ static int sync_blob(struct stack *stack, uint64_t size, bool settle)
     return 0;
 }
 
+/* Where some bytes could not be stored, those that were have left memory all the same, and a
+ * checkpoint must name them: what fails may go on failing until the daemon ends. */
+static bool can_sync(const struct stack *stack)
+{
+    return stack->blob != NULL && stack->blob->writable;
+}
+
 int flush_durable(struct stack *stack, bool settle)
 {
     pthread_mutex_lock(&stack->lock);
@@ -367,10 +374,12 @@ int flush_durable(struct stack *stack, bool settle)
     pthread_mutex_lock(&stack->lock);
     while (stack->syncing || stack->transition)
         pthread_cond_wait(&stack->changed, &stack->lock);
+    int synced = 0;
     if (stack->kind != STACK_BLOB)
-        r = r < 0 ? r : sync_plain(stack);
-    else if (r >= 0 && stack->modified)
-        r = sync_blob(stack, size, settle);
+        synced = r < 0 ? r : sync_plain(stack);
+    else if (stack->modified && (r >= 0 || can_sync(stack)))
+        synced = sync_blob(stack, size, settle && r >= 0);
+    r = r < 0 ? r : synced;
     pthread_mutex_unlock(&stack->lock);
     return r;
 }

@@ -213,7 +213,7 @@ static int begin(struct stack *stack)
     return 0;
 }
 
-static void finish(struct stack *stack, int r)
+static void finish(struct stack *stack, int r, uint64_t size, const struct timespec *mtime)
 {
     stack->transition = false;
     stack->rewriting = false;
@@ -230,6 +230,8 @@ static void finish(struct stack *stack, int r)
         stack->data_rw = false;
         stack->kind = STACK_BLOB;
         stack->named_blob = true;
+        stack->size = size; /* a plain file's were not known here */
+        stack->mtime = *mtime;
         stack->attr.valid = false;
         stack->convert_due = false;
     }
@@ -291,7 +293,7 @@ static int convert(struct stack *stack)
     pthread_mutex_unlock(&stack->lock);
     r = rewrite(stack, (uint64_t)st.st_size, &st.st_mtim);
     pthread_mutex_lock(&stack->lock);
-    finish(stack, r);
+    finish(stack, r, (uint64_t)st.st_size, &st.st_mtim);
     stack_unload_if_idle(stack);
     pthread_mutex_unlock(&stack->lock);
     return r;

@@ -159,11 +159,7 @@ static int rewrite(struct stack *stack, uint64_t size, const struct timespec *mt
     if (r >= 0) {
         stack_rekey_begin(stack, &st);
         r = tree_replace(volume->tree, stack->fd, volume->state_fd, temp);
-        /* the stack's descriptor names the new inode now, under the same number */
-        while (r >= 0 && dup3(path_fd, stack->fd, O_CLOEXEC) < 0 &&
-               (errno == EINTR || errno == EBUSY))
-            ;
-        stack_rekey_end(stack, r >= 0);
+        stack_rekey_end(stack, r >= 0 ? path_fd : -1);
     }
     if (r < 0)
         unlinkat(volume->state_fd, temp, 0);

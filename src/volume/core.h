@@ -191,8 +191,8 @@ void stack_ref(struct stack *stack);
 void stack_unref(struct stack *stack);
 /* Another inode is about to take this one's name: from now on it is this stack's too. */
 void stack_rekey_begin(struct stack *stack, const struct stat *st);
-/* It has (or, `done` false, it has not); the descriptor names it already. */
-void stack_rekey_end(struct stack *stack, bool done);
+/* It has, and the stack's descriptor names it from now on, as `fd` does; or (-1) it has not. */
+void stack_rekey_end(struct stack *stack, int fd);
 void stack_mark_dirty(struct stack *stack); /* stack.lock held */
 void stack_mark_clean(struct stack *stack); /* stack.lock held; caller has a reference */
 struct blobref *blobref_create(struct volume *volume, struct blob *blob, bool writable);

@@ -295,29 +295,45 @@ static int convert(struct stack *stack)
     return r;
 }
 
-static bool much_is_dead(struct stack *stack)
+static bool much_is_dead(const struct stack *stack)
 {
     struct blob_stats stats = {0};
-    pthread_mutex_lock(&stack->lock);
     bool idle =
         stack->readers + stack->writers == 0 && stack->kind == STACK_BLOB && stack->blob != NULL;
     if (idle)
         blob_stats(stack->blob->blob, &stats);
-    pthread_mutex_unlock(&stack->lock);
     uint64_t dead = stats.file_bytes - stats.live_bytes;
     return idle && dead > COMPACT_DEAD_BYTES && dead > stats.file_bytes / COMPACT_DEAD_SHARE;
 }
 
-void compact_if_worthwhile(struct stack *stack)
+static bool conversion_due(const struct stack *stack)
 {
+    return stack->convert_due && stack->kind == STACK_PLAIN;
+}
+
+static void rewrite_run(struct work *work)
+{
+    struct stack *stack = (struct stack *)((char *)work - offsetof(struct stack, rewrite_work));
     pthread_mutex_lock(&stack->lock);
-    bool due = stack->convert_due && stack->kind == STACK_PLAIN;
+    bool plain = conversion_due(stack);
     pthread_mutex_unlock(&stack->lock);
-    int r = 0;
-    if (due)
-        r = convert(stack);
-    else if (much_is_dead(stack))
-        r = stack_compact(stack);
+    int r = plain ? convert(stack) : stack_compact(stack);
     if (r < 0 && r != -EBUSY && r != -ECANCELED)
         log_warn("a file could not be rewritten: %s; it stays as it is", strerror(-r));
+    pthread_mutex_lock(&stack->lock);
+    stack->rewrite_queued = false;
+    pthread_cond_broadcast(&stack->changed);
+    stack_unload_if_idle(stack);
+    pthread_mutex_unlock(&stack->lock);
+    stack_unref(stack);
+}
+
+void compact_if_worthwhile(struct stack *stack)
+{
+    if (stack->rewrite_queued || !(conversion_due(stack) || much_is_dead(stack)))
+        return;
+    stack->rewrite_queued = true;
+    stack->rewrite_work.run = rewrite_run;
+    stack_ref(stack);
+    workq_push(stack->volume->rewriters, &stack->rewrite_work);
 }

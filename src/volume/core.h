@@ -47,7 +47,8 @@
 
 #define VOLUME_BUCKETS      4096u /* of the table of stacks */
 #define VOLUME_TENDERS      16u   /* threads that settle and flush; they mostly wait for disk */
-#define VOLUME_DIRTY_AGE_MS 5000  /* an open stack's bytes reach a checkpoint after this long */
+#define VOLUME_REWRITERS    2u   /* threads that rewrite, for minutes: no flush waits behind them */
+#define VOLUME_DIRTY_AGE_MS 5000 /* an open stack's bytes reach a checkpoint after this long */
 #define VOLUME_TICK_MS      500
 #define STACK_REST_MS       500 /* from last close to settling: a writer may come back */
 #define STACK_MAX_JOBS      64u /* in flight while cutting again; else the spool bounds */
@@ -128,6 +129,8 @@ struct stack {
     bool tend_queued;
     bool tending; /* a thread is in tend_run() */
     struct work tend_work;
+    bool rewrite_queued; /* or under way */
+    struct work rewrite_work;
     struct stack_attr attr;
     struct stack_attr loaded; /* the backing file when the blob was loaded; read-only mounts look */
     uint64_t read_end;        /* where the last read stopped: sequential readers */
@@ -153,7 +156,7 @@ struct volume {
     struct cache *cache;
     struct index *index;
     struct policy *policy;
-    struct workq *encoders, *tenders;
+    struct workq *encoders, *tenders, *rewriters;
     struct volume_counters counters;
     atomic_ullong next_incarnation;
     atomic_uint jobs_in_flight;
@@ -270,8 +273,8 @@ int birth_classify(struct stack *stack, bool final);
 int birth_reset(struct stack *stack);
 
 /* compact.c */
-/* After settling: rewrites a blob of which much is dead, converts a plain file that by its name or
- * content should be a blob. Failing costs nothing but room. [waits] */
+/* After settling: has a blob rewritten of which much is dead, or a plain file converted that by its
+ * name or content should be a blob. Failing costs nothing but room. Lock held. */
 void compact_if_worthwhile(struct stack *stack);
 
 /* notes.c */

@@ -398,9 +398,9 @@ static void tend_run(struct work *work)
     bool settle = stack->writers == 0;
     pthread_mutex_unlock(&stack->lock);
     int r = flush_durable(stack, settle);
+    pthread_mutex_lock(&stack->lock);
     if (r >= 0 && settle)
         compact_if_worthwhile(stack);
-    pthread_mutex_lock(&stack->lock);
     stack->error = r;
     stack->tending = false;
     pthread_cond_broadcast(&stack->changed);

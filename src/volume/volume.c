@@ -198,7 +198,7 @@ int volume_drain(struct volume *volume)
     for (unsigned i = 0; i < n; i++) {
         struct stack *stack = list[i];
         pthread_mutex_lock(&stack->lock);
-        while (stack->tend_queued || stack->tending)
+        while (stack->tend_queued || stack->tending || stack->rewrite_queued)
             pthread_cond_wait(&stack->changed, &stack->lock);
         if (stack->error < 0 && !is_full(result)) /* which the caller may do something about */
             result = stack->error;
@@ -424,6 +424,8 @@ static int start_threads(const struct opening *opening)
     int r = workq_create("sqyfs-enc", volume->config.threads, &volume->encoders);
     if (r >= 0)
         r = workq_create("sqyfs-tend", VOLUME_TENDERS, &volume->tenders);
+    if (r >= 0)
+        r = workq_create("sqyfs-rewrite", VOLUME_REWRITERS, &volume->rewriters);
     if (r >= 0) {
         r = -pthread_create(&volume->ticker, NULL, tick_thread, volume);
         volume->ticker_runs = r >= 0;
@@ -508,6 +510,7 @@ static void free_volume(struct volume *volume)
 {
     stop_threads(volume);
     workq_destroy(&volume->tenders);
+    workq_destroy(&volume->rewriters);
     workq_destroy(&volume->encoders);
     assert(volume->n_stacks == volume->n_dirty); /* what could not be stored is all that is left */
     for (unsigned i = 0; i < volume->n_coders; i++)

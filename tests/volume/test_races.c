@@ -210,7 +210,7 @@ static struct stack *begin_conversion(struct rig *rig, const uint8_t *data, size
 static void wait_tended(struct stack *stack)
 {
     pthread_mutex_lock(&stack->lock);
-    while (stack->tend_queued || stack->tending)
+    while (stack->tend_queued || stack->tending || stack->rewrite_queued)
         pthread_cond_wait(&stack->changed, &stack->lock);
     pthread_mutex_unlock(&stack->lock);
 }
@@ -379,6 +379,59 @@ static void a_time_set_as_a_conversion_begins_stays(void **state)
     assert_int_equal(fstat(stack_fd(stack), &st), 0);
     assert_int_equal(stack_getattr(stack, &st), 0);
     assert_int_equal(st.st_mtim.tv_sec, 1000000000);
+    stack_put(&stack);
+    free(data);
+    rig_stop(&rig);
+}
+
+static void wait_for_go(void *ctx)
+{
+    atomic_bool *go = ctx;
+    for (unsigned i = 0; i < 1000 && !atomic_load(go); i++)
+        pause_ms(10);
+}
+
+static void rewriting_keeps_no_flush_waiting(void **state)
+{
+    (void)state;
+    enum { N = VOLUME_TENDERS + 4 };
+    struct rig rig = {.config = {.chunk = 65536, .spool = 16 << 20}};
+    rig_start(&rig);
+    uint8_t *data = malloc(rig_tiff_bound(64, 64, 4));
+    size_t len = rig_tiff(RIG_PAGES, 64, 64, 4, data);
+    atomic_bool go = false;
+    trap_set(&dir_fsyncs, 1, 0, wait_for_go, &go);
+    dir_fsyncs.for_good = true;
+    struct stack *old[N];
+    for (unsigned i = 0; i < N; i++) {
+        char from[32], to[32];
+        snprintf(from, sizeof(from), "%u.dat", i);
+        snprintf(to, sizeof(to), "%u.tif", i);
+        put_file(&rig, from, data, len);
+        move(&rig, from, to);
+        volume_note_rename(rig.volume, from, to);
+        old[i] = rig_find(&rig, to);
+    }
+    pause_ms(300);
+    atomic_store(&dir_fsyncs.after, 0); /* those that begin later may go on */
+    struct stack *stack = rig_create(&rig, "new.tif");
+    rig_write(stack, data, len, 0);
+    stack_release(stack, true);
+    bool stored = false;
+    for (unsigned i = 0; i < 500 && !stored; i++) {
+        pause_ms(10);
+        pthread_mutex_lock(&stack->lock);
+        stored = !stack->modified && !stack->syncing;
+        pthread_mutex_unlock(&stack->lock);
+    }
+    assert_true(stored);
+    atomic_store(&go, true);
+    for (unsigned i = 0; i < N; i++) {
+        wait_tended(old[i]);
+        assert_true(stack_is_blob(old[i]));
+        rig_expect(old[i], data, len);
+        stack_put(&old[i]);
+    }
     stack_put(&stack);
     free(data);
     rig_stop(&rig);
@@ -674,6 +727,7 @@ int main(void)
         cmocka_unit_test(a_conversion_that_cannot_be_synced_keeps_its_bytes),
         cmocka_unit_test(a_late_lookup_does_not_bring_a_rewritten_inode_back),
         cmocka_unit_test(a_time_set_as_a_conversion_begins_stays),
+        cmocka_unit_test(rewriting_keeps_no_flush_waiting),
         cmocka_unit_test(a_header_claims_no_more_than_a_checkpoint_names),
         cmocka_unit_test(what_cannot_be_stored_does_not_keep_the_rest_from_a_checkpoint),
         cmocka_unit_test(a_full_disk_is_told_however_else_others_fail),

@@ -67,7 +67,8 @@ int scan_row(struct blob *blob, const struct stat *backing, const char *path, st
     blob_stats(blob, &stats);
     struct index_row *row = &out->row;
     row->plain_bytes = state.size;
-    row->mtime = state.mtime;
+    if (stats.n_checkpoints > 0) /* else nothing was ever said of it */
+        row->mtime = state.mtime;
     row->type = type_text((enum sqy_type)info.type);
     row->depth = info.depth;
     row->height = info.height;

@@ -384,6 +384,26 @@ int flush_durable(struct stack *stack, bool settle)
     return r;
 }
 
+int stack_secure(struct stack *stack, bool over_blob)
+{
+    int r = 0;
+    pthread_mutex_lock(&stack->lock);
+    stack_wait_transition(stack);
+    bool plain = stack->kind == STACK_PLAIN;
+    if (plain && over_blob)
+        r = stack_open_data(stack, false);
+    stack->pins++;
+    pthread_mutex_unlock(&stack->lock);
+    if (r >= 0 && (!plain || over_blob))
+        r = flush_durable(stack, false);
+    pthread_mutex_lock(&stack->lock);
+    stack->pins--;
+    pthread_cond_broadcast(&stack->changed);
+    stack_unload_if_idle(stack);
+    pthread_mutex_unlock(&stack->lock);
+    return r;
+}
+
 /* ---- in the background ---- */
 
 static void tend_run(struct work *work)

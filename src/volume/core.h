@@ -245,6 +245,9 @@ int job_start_unit(struct stack *stack, const struct layout_unit *unit);
 /* Whether a job in flight, not stale, will store byte `off`; *end is where its claim ends. Lock
  * held. */
 bool job_covers(const struct stack *stack, uint64_t off, uint64_t *end);
+/* Where the first byte behind `off`, which none covers, lies that one does; UINT64_MAX: nowhere. Lock
+ * held. */
+uint64_t job_next_covered(const struct stack *stack, uint64_t off);
 /* Bytes have changed under the jobs' hands. Lock held. */
 void job_mark_stale(struct stack *stack, uint64_t off, uint64_t end);
 /* Waits until every job up to `seq` is through; lock held, released meanwhile. */

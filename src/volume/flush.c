@@ -91,10 +91,29 @@ void flush_completed(struct stack *stack, uint64_t off, uint64_t end)
 
 struct round {
     struct stack *stack;
-    bool settle; /* cut properly */
-    bool merge;  /* units may be completed from the blob */
+    bool settle;       /* cut properly */
+    bool merge;        /* units may be completed from the blob */
+    uint64_t clear_to; /* no job has bytes from here to there: millions of runs may lie between */
     struct gather bytes;
 };
+
+/* As job_covers(). The jobs that gather bytes lie behind us, so only a unit's can cover what is
+ * ahead. */
+static bool is_covered(struct round *round, uint64_t off, uint64_t *end)
+{
+    if (off < round->clear_to)
+        return false;
+    if (job_covers(round->stack, off, end))
+        return true;
+    round->clear_to = job_next_covered(round->stack, off);
+    return false;
+}
+
+static int start_unit(struct round *round, const struct layout_unit *unit)
+{
+    round->clear_to = 0;
+    return job_start_unit(round->stack, unit);
+}
 
 /* The dirty run [start, end), or the front of it; *next is where to go on. */
 static int flush_run(struct round *round, uint64_t start, uint64_t end, uint64_t *next)
@@ -102,7 +121,7 @@ static int flush_run(struct round *round, uint64_t start, uint64_t end, uint64_t
     struct stack *stack = round->stack;
     struct layout_unit unit;
     uint64_t part_end;
-    if (job_covers(stack, start, &part_end)) {
+    if (is_covered(round, start, &part_end)) {
         *next = part_end;
         return 0;
     }
@@ -114,7 +133,7 @@ static int flush_run(struct round *round, uint64_t start, uint64_t end, uint64_t
     bool whole = (!unit.open || round->settle) && unit_complete(stack, &unit);
     if (whole || (round->settle && round->merge && unit_within(&unit, stack->size))) {
         *next = part_end;
-        return job_start_unit(stack, &unit);
+        return start_unit(round, &unit);
     }
     *next = end < part_end ? end : part_end;
     return gather_add(&round->bytes, start, *next);

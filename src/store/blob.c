@@ -231,6 +231,7 @@ static int adopt(struct blob *blob, struct located *found)
     free(blob->last.meta);
     blob->last = (struct blob_last){
         .off = found->off,
+        .end = found->end,
         .sum = found->sum,
         .seq = found->seq,
         .chain_bytes = found->chain_bytes,
@@ -426,7 +427,9 @@ int blob_put_header(struct blob *blob, const struct blob_header *header, bool sy
 {
     uint8_t data[BLOB_HEADER_BYTES];
     pthread_mutex_lock(&blob->lock);
-    uint64_t encoded = blob->end - BLOB_HEADER_BYTES;
+    /* What a checkpoint ends, not what others append meanwhile: a killed writer's file may have no
+     * more than that, and would be taken for one whose end is missing. */
+    uint64_t encoded = blob->last.off != 0 ? blob->last.end - BLOB_HEADER_BYTES : 0;
     pthread_mutex_unlock(&blob->lock);
     int r = heading_write(header, blob->id, encoded, data);
     if (r >= 0)

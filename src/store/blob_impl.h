@@ -31,7 +31,7 @@ struct blob_text {
 
 /* The last checkpoint, published by this process or found in the file. */
 struct blob_last {
-    uint64_t off, sum; /* off 0: there is none */
+    uint64_t off, end, sum; /* off 0: there is none */
     uint64_t seq, chain_bytes, digest, size;
     uint32_t chain, n_pipelines;
     struct timespec mtime;

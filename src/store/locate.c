@@ -19,6 +19,9 @@
 #define BUDGET_MAX    (1ull << 30)
 #define BUDGET_READ   4096u /* the least a read is counted as */
 #define OUT_OF_BUDGET (-EOVERFLOW)
+/* A directory put together is counted as this part of its bytes, once a checkpoint has come to nothing:
+ * a chain is as much work for each record as its full one is long. */
+#define BUDGET_WORK 8u
 
 struct search {
     const struct locate_file *file;
@@ -186,9 +189,22 @@ static int take_texts(const struct checkpoint *c, struct located *out)
     return 0;
 }
 
-static int take_record(const struct checkpoint *c, struct located *out)
+static int pay_for_work(struct search *s, uint64_t n_refs)
 {
-    int r = take_texts(c, out);
+    uint64_t cost = n_refs * sizeof(struct page_ref) / BUDGET_WORK;
+    if (!s->passed_over)
+        return 0;
+    if (cost > s->budget)
+        return OUT_OF_BUDGET;
+    s->budget -= cost;
+    return 0;
+}
+
+static int take_record(struct search *s, const struct checkpoint *c, struct located *out)
+{
+    int r = pay_for_work(s, out->directory.n + c->n_refs);
+    if (r >= 0)
+        r = take_texts(c, out);
     if (r < 0)
         return r;
     if (c->meta) {
@@ -200,10 +216,10 @@ static int take_record(const struct checkpoint *c, struct located *out)
     return directory_apply(&out->directory, c);
 }
 
-static int take_chain(const struct chain *chain, struct located *out)
+static int take_chain(struct search *s, const struct chain *chain, struct located *out)
 {
     for (uint32_t i = chain->n; i-- > 0;) {
-        int r = take_record(&chain->records[i].checkpoint, out);
+        int r = take_record(s, &chain->records[i].checkpoint, out);
         if (r < 0)
             return r;
     }
@@ -259,7 +275,7 @@ static int take(struct search *s, struct loaded *newest, struct located *out, ui
     *next = chain->records[0].checkpoint.prev;
     int r = load_chain(s, chain);
     if (r >= 0) {
-        r = take_chain(chain, out);
+        r = take_chain(s, chain, out);
         if (r >= 0)
             r = check_pages(s, &chain->records[0].checkpoint);
     } else {

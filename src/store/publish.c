@@ -91,6 +91,7 @@ int publish_birth(struct blob *blob)
     if (r >= 0) {
         blob->born = true;
         blob->last.off = room.off;
+        blob->last.end = room.off + room.len;
         blob->last.sum = sum;
         blob->last.digest = birth.digest;
     }
@@ -374,6 +375,7 @@ static void note_published(struct blob *blob, struct draft *draft, uint64_t sum)
     free(last->meta);
     *last = (struct blob_last){
         .off = c->off,
+        .end = c->off + draft->len,
         .sum = sum,
         .seq = c->seq,
         .chain_bytes = c->chain ? last->chain_bytes + draft->len : 0,

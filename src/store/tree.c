@@ -665,6 +665,15 @@ static int replace_end(const struct tree *tree, int fd, const struct place *befo
     return r;
 }
 
+/* Takes the blob's name away again, unless another file has it by now. */
+static void replace_undo(const struct place *place, const char *path, const struct stat *blob)
+{
+    struct stat st;
+    if (fstatat(place->dir_fd, path, &st, AT_SYMLINK_NOFOLLOW) == 0 && st.st_ino == blob->st_ino &&
+        st.st_dev == blob->st_dev)
+        unlinkat(place->dir_fd, path, 0);
+}
+
 int tree_replace(struct tree *tree, int fd, int temp_dir, const char *temp_name)
 {
     struct place place;
@@ -685,7 +694,7 @@ int tree_replace(struct tree *tree, int fd, int temp_dir, const char *temp_name)
         pthread_rwlock_wrlock(&tree->lock);
         int ended = replace_end(tree, fd, &place, path, &blob);
         if (ended < 0) /* the plain file went elsewhere: its copy must not stand in for it */
-            unlinkat(place.dir_fd, path, 0);
+            replace_undo(&place, path, &blob);
         pthread_rwlock_unlock(&tree->lock);
         if (ended < 0) {
             close(place.dir_fd);

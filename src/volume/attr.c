@@ -60,7 +60,7 @@ static int read_attr(struct stack *stack, const struct stat *st, struct stack_at
         blob_stats(ref->blob, &stats);
         if (stats.n_checkpoints == 0)
             attr->mtime = st->st_mtim;
-        volume_note_stored(stack, ref);
+        volume_note_stored(stack, ref, st);
         blobref_put(stack->volume, &ref);
     }
     stack_attr_set(attr, st);
@@ -151,11 +151,18 @@ static int set_mtime(struct stack *stack, const struct timespec *mtime)
 int stack_utimens(struct stack *stack, const struct timespec times[2])
 {
     int r = stack_fix_kind(stack);
-    if (r >= 0)
-        r = utimens_backing(stack, times);
+    if (r < 0)
+        return r;
+    pthread_mutex_lock(&stack->lock);
+    stack_wait_transition(stack);
+    stack->pins++; /* a rewrite that begins now would give the file back its old time */
+    pthread_mutex_unlock(&stack->lock);
+    r = utimens_backing(stack, times);
     pthread_mutex_lock(&stack->lock);
     if (r >= 0 && stack->kind == STACK_BLOB && times[1].tv_nsec != UTIME_OMIT)
         r = set_mtime(stack, &times[1]);
+    stack->pins--;
+    pthread_cond_broadcast(&stack->changed);
     pthread_mutex_unlock(&stack->lock);
     return r;
 }

@@ -115,6 +115,8 @@ static int make_plain(struct stack *stack)
     free(buf);
     if (r >= 0 && ftruncate(stack->data_fd, (off_t)stack->size) < 0)
         r = -errno;
+    if (r < 0 && ftruncate(stack->data_fd, 0) < 0) /* EMPTY it was, and is */
+        log_warn("cannot empty a file that could not be written: %s", strerror(errno));
     struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, stack->mtime};
     if (r >= 0 && futimens(stack->data_fd, times) < 0) /* written when the writer wrote, not now */
         log_debug("cannot set the time of a plain file: %s", strerror(errno));
@@ -194,7 +196,7 @@ static int unmake_blob(struct stack *stack, int fd, bool *named_blob)
 
 int birth_reset(struct stack *stack)
 {
-    while (stack->flushing || stack->syncing || stack->transition)
+    while (stack->flushing || stack->syncing || stack->transition || stack->plain_io > 0)
         pthread_cond_wait(&stack->changed, &stack->lock);
     if (stack->kind != STACK_BLOB)
         return 0;

@@ -159,11 +159,7 @@ static int rewrite(struct stack *stack, uint64_t size, const struct timespec *mt
     if (r >= 0) {
         stack_rekey_begin(stack, &st);
         r = tree_replace(volume->tree, stack->fd, volume->state_fd, temp);
-        /* the stack's descriptor names the new inode now, under the same number */
-        while (r >= 0 && dup3(path_fd, stack->fd, O_CLOEXEC) < 0 &&
-               (errno == EINTR || errno == EBUSY))
-            ;
-        stack_rekey_end(stack, r >= 0);
+        stack_rekey_end(stack, r >= 0 ? path_fd : -1);
     }
     if (r < 0)
         unlinkat(volume->state_fd, temp, 0);
@@ -213,7 +209,7 @@ static int begin(struct stack *stack)
     return 0;
 }
 
-static void finish(struct stack *stack, int r)
+static void finish(struct stack *stack, int r, uint64_t size, const struct timespec *mtime)
 {
     stack->transition = false;
     stack->rewriting = false;
@@ -230,6 +226,8 @@ static void finish(struct stack *stack, int r)
         stack->data_rw = false;
         stack->kind = STACK_BLOB;
         stack->named_blob = true;
+        stack->size = size; /* a plain file's were not known here */
+        stack->mtime = *mtime;
         stack->attr.valid = false;
         stack->convert_due = false;
     }
@@ -257,11 +255,13 @@ int stack_compact(struct stack *stack)
     pthread_mutex_unlock(&stack->lock);
     r = rewrite(stack, size, &mtime);
     pthread_mutex_lock(&stack->lock);
-    finish(stack, r);
-    if (r >= 0 && stack_load(stack, false) >= 0) {
+    finish(stack, r, size, &mtime);
+    struct stat st;
+    if (r >= 0 && stack_load(stack, false) >= 0 && stack->blob != NULL &&
+        fstat(blob_fd(stack->blob->blob), &st) == 0) {
         struct blobref *ref = blobref_get(stack->blob);
         pthread_mutex_unlock(&stack->lock);
-        volume_note_stored(stack, ref);
+        volume_note_stored(stack, ref, &st);
         blobref_put(stack->volume, &ref);
         pthread_mutex_lock(&stack->lock);
     }
@@ -289,35 +289,51 @@ static int convert(struct stack *stack)
     pthread_mutex_unlock(&stack->lock);
     r = rewrite(stack, (uint64_t)st.st_size, &st.st_mtim);
     pthread_mutex_lock(&stack->lock);
-    finish(stack, r);
+    finish(stack, r, (uint64_t)st.st_size, &st.st_mtim);
     stack_unload_if_idle(stack);
     pthread_mutex_unlock(&stack->lock);
     return r;
 }
 
-static bool much_is_dead(struct stack *stack)
+static bool much_is_dead(const struct stack *stack)
 {
     struct blob_stats stats = {0};
-    pthread_mutex_lock(&stack->lock);
     bool idle =
         stack->readers + stack->writers == 0 && stack->kind == STACK_BLOB && stack->blob != NULL;
     if (idle)
         blob_stats(stack->blob->blob, &stats);
-    pthread_mutex_unlock(&stack->lock);
     uint64_t dead = stats.file_bytes - stats.live_bytes;
     return idle && dead > COMPACT_DEAD_BYTES && dead > stats.file_bytes / COMPACT_DEAD_SHARE;
 }
 
-void compact_if_worthwhile(struct stack *stack)
+static bool conversion_due(const struct stack *stack)
 {
+    return stack->convert_due && stack->kind == STACK_PLAIN;
+}
+
+static void rewrite_run(struct work *work)
+{
+    struct stack *stack = (struct stack *)((char *)work - offsetof(struct stack, rewrite_work));
     pthread_mutex_lock(&stack->lock);
-    bool due = stack->convert_due && stack->kind == STACK_PLAIN;
+    bool plain = conversion_due(stack);
     pthread_mutex_unlock(&stack->lock);
-    int r = 0;
-    if (due)
-        r = convert(stack);
-    else if (much_is_dead(stack))
-        r = stack_compact(stack);
+    int r = plain ? convert(stack) : stack_compact(stack);
     if (r < 0 && r != -EBUSY && r != -ECANCELED)
         log_warn("a file could not be rewritten: %s; it stays as it is", strerror(-r));
+    pthread_mutex_lock(&stack->lock);
+    stack->rewrite_queued = false;
+    pthread_cond_broadcast(&stack->changed);
+    stack_unload_if_idle(stack);
+    pthread_mutex_unlock(&stack->lock);
+    stack_unref(stack);
+}
+
+void compact_if_worthwhile(struct stack *stack)
+{
+    if (stack->rewrite_queued || !(conversion_due(stack) || much_is_dead(stack)))
+        return;
+    stack->rewrite_queued = true;
+    stack->rewrite_work.run = rewrite_run;
+    stack_ref(stack);
+    workq_push(stack->volume->rewriters, &stack->rewrite_work);
 }

@@ -48,7 +48,8 @@
 
 #define VOLUME_BUCKETS      4096u /* of the table of stacks */
 #define VOLUME_TENDERS      16u   /* threads that settle and flush; they mostly wait for disk */
-#define VOLUME_DIRTY_AGE_MS 5000  /* an open stack's bytes reach a checkpoint after this long */
+#define VOLUME_REWRITERS    2u   /* threads that rewrite, for minutes: no flush waits behind them */
+#define VOLUME_DIRTY_AGE_MS 5000 /* an open stack's bytes reach a checkpoint after this long */
 #define VOLUME_TICK_MS      500
 #define STACK_REST_MS       500 /* from last close to settling: a writer may come back */
 #define STACK_MAX_JOBS      64u /* in flight while cutting again; else the spool bounds */
@@ -129,6 +130,8 @@ struct stack {
     bool tend_queued;
     bool tending; /* a thread is in tend_run() */
     struct work tend_work;
+    bool rewrite_queued; /* or under way */
+    struct work rewrite_work;
     struct stack_attr attr;
     struct stack_attr loaded; /* the backing file when the blob was loaded; read-only mounts look */
     uint64_t read_end;        /* where the last read stopped: sequential readers */
@@ -154,7 +157,7 @@ struct volume {
     struct cache *cache;
     struct index *index;
     struct policy *policy;
-    struct workq *encoders, *tenders;
+    struct workq *encoders, *tenders, *rewriters;
     struct volume_counters counters;
     atomic_ullong next_incarnation;
     atomic_uint jobs_in_flight;
@@ -205,8 +208,8 @@ void stack_ref(struct stack *stack);
 void stack_unref(struct stack *stack);
 /* Another inode is about to take this one's name: from now on it is this stack's too. */
 void stack_rekey_begin(struct stack *stack, const struct stat *st);
-/* It has (or, `done` false, it has not); the descriptor names it already. */
-void stack_rekey_end(struct stack *stack, bool done);
+/* It has, and the stack's descriptor names it from now on, as `fd` does; or (-1) it has not. */
+void stack_rekey_end(struct stack *stack, int fd);
 void stack_mark_dirty(struct stack *stack); /* stack.lock held */
 void stack_mark_clean(struct stack *stack); /* stack.lock held; caller has a reference */
 struct blobref *blobref_create(struct volume *volume, struct blob *blob, bool writable);
@@ -256,6 +259,9 @@ int job_start_unit(struct stack *stack, const struct layout_unit *unit);
 /* Whether a job in flight, not stale, will store byte `off`; *end is where its claim ends. Lock
  * held. */
 bool job_covers(const struct stack *stack, uint64_t off, uint64_t *end);
+/* Where the first byte behind `off`, which none covers, lies that one does; UINT64_MAX: nowhere. Lock
+ * held. */
+uint64_t job_next_covered(const struct stack *stack, uint64_t off);
 /* Bytes have changed under the jobs' hands. Lock held. */
 void job_mark_stale(struct stack *stack, uint64_t off, uint64_t end);
 /* Waits until every job up to `seq` is through; lock held, released meanwhile. */
@@ -284,12 +290,14 @@ int birth_classify(struct stack *stack, bool final);
 int birth_reset(struct stack *stack);
 
 /* compact.c */
-/* After settling: rewrites a blob of which much is dead, converts a plain file that by its name or
- * content should be a blob. Failing costs nothing but room. [waits] */
+/* After settling: has a blob rewritten of which much is dead, or a plain file converted that by its
+ * name or content should be a blob. Failing costs nothing but room. Lock held. */
 void compact_if_worthwhile(struct stack *stack);
 
 /* notes.c */
-void volume_note_stored(struct stack *stack, struct blobref *ref);
+/* `st`: the backing file before the blob was opened, or NULL where the blob is the one that whoever
+ * writes uses: a row of an older state under the stat of a newer one would be believed. */
+void volume_note_stored(struct stack *stack, struct blobref *ref, const struct stat *st);
 void volume_note_damaged(struct stack *stack, uint64_t off, const char *what);
 void *notes_refill_thread(void *volume);
 

@@ -91,10 +91,29 @@ void flush_completed(struct stack *stack, uint64_t off, uint64_t end)
 
 struct round {
     struct stack *stack;
-    bool settle; /* cut properly */
-    bool merge;  /* units may be completed from the blob */
+    bool settle;       /* cut properly */
+    bool merge;        /* units may be completed from the blob */
+    uint64_t clear_to; /* no job has bytes from here to there: millions of runs may lie between */
     struct gather bytes;
 };
+
+/* As job_covers(). The jobs that gather bytes lie behind us, so only a unit's can cover what is
+ * ahead. */
+static bool is_covered(struct round *round, uint64_t off, uint64_t *end)
+{
+    if (off < round->clear_to)
+        return false;
+    if (job_covers(round->stack, off, end))
+        return true;
+    round->clear_to = job_next_covered(round->stack, off);
+    return false;
+}
+
+static int start_unit(struct round *round, const struct layout_unit *unit)
+{
+    round->clear_to = 0;
+    return job_start_unit(round->stack, unit);
+}
 
 /* The dirty run [start, end), or the front of it; *next is where to go on. */
 static int flush_run(struct round *round, uint64_t start, uint64_t end, uint64_t *next)
@@ -102,7 +121,7 @@ static int flush_run(struct round *round, uint64_t start, uint64_t end, uint64_t
     struct stack *stack = round->stack;
     struct layout_unit unit;
     uint64_t part_end;
-    if (job_covers(stack, start, &part_end)) {
+    if (is_covered(round, start, &part_end)) {
         *next = part_end;
         return 0;
     }
@@ -114,7 +133,7 @@ static int flush_run(struct round *round, uint64_t start, uint64_t end, uint64_t
     bool whole = (!unit.open || round->settle) && unit_complete(stack, &unit);
     if (whole || (round->settle && round->merge && unit_within(&unit, stack->size))) {
         *next = part_end;
-        return job_start_unit(stack, &unit);
+        return start_unit(round, &unit);
     }
     *next = end < part_end ? end : part_end;
     return gather_add(&round->bytes, start, *next);
@@ -214,7 +233,7 @@ static int flush_rounds(struct stack *stack, bool settle)
         job_wait(stack, stack->last_job);
         if (r >= 0)
             r = stack->job_error;
-        if (merge && (r == -EIO || r == -ENOSPC || r == -EDQUOT)) {
+        if (merge && (r == -EIO || r == -EBADMSG || r == -ENOSPC || r == -EDQUOT)) {
             /* What the units were to be merged with cannot be read, or the result has no room: the
              * new bytes alone may do. */
             merge = false;
@@ -334,7 +353,7 @@ static int sync_blob(struct stack *stack, uint64_t size, bool settle)
                             sync_name);
     free(meta);
     if (r >= 0 && settle)
-        volume_note_stored(stack, ref);
+        volume_note_stored(stack, ref, NULL);
     blobref_put(volume, &ref);
     pthread_mutex_lock(&stack->lock);
     stack->syncing = false;
@@ -353,6 +372,13 @@ static int sync_blob(struct stack *stack, uint64_t size, bool settle)
     return 0;
 }
 
+/* Where some bytes could not be stored, those that were have left memory all the same, and a
+ * checkpoint must name them: what fails may go on failing until the daemon ends. */
+static bool can_sync(const struct stack *stack)
+{
+    return stack->blob != NULL && stack->blob->writable;
+}
+
 int flush_durable(struct stack *stack, bool settle)
 {
     pthread_mutex_lock(&stack->lock);
@@ -367,10 +393,32 @@ int flush_durable(struct stack *stack, bool settle)
     pthread_mutex_lock(&stack->lock);
     while (stack->syncing || stack->transition)
         pthread_cond_wait(&stack->changed, &stack->lock);
+    int synced = 0;
     if (stack->kind != STACK_BLOB)
-        r = r < 0 ? r : sync_plain(stack);
-    else if (r >= 0 && stack->modified)
-        r = sync_blob(stack, size, settle);
+        synced = r < 0 ? r : sync_plain(stack);
+    else if (stack->modified && (r >= 0 || can_sync(stack)))
+        synced = sync_blob(stack, size, settle && r >= 0);
+    r = r < 0 ? r : synced;
+    pthread_mutex_unlock(&stack->lock);
+    return r;
+}
+
+int stack_secure(struct stack *stack, bool over_blob)
+{
+    int r = 0;
+    pthread_mutex_lock(&stack->lock);
+    stack_wait_transition(stack);
+    bool plain = stack->kind == STACK_PLAIN;
+    if (plain && over_blob)
+        r = stack_open_data(stack, false);
+    stack->pins++;
+    pthread_mutex_unlock(&stack->lock);
+    if (r >= 0 && (!plain || over_blob))
+        r = flush_durable(stack, false);
+    pthread_mutex_lock(&stack->lock);
+    stack->pins--;
+    pthread_cond_broadcast(&stack->changed);
+    stack_unload_if_idle(stack);
     pthread_mutex_unlock(&stack->lock);
     return r;
 }
@@ -389,9 +437,9 @@ static void tend_run(struct work *work)
     bool settle = stack->writers == 0;
     pthread_mutex_unlock(&stack->lock);
     int r = flush_durable(stack, settle);
+    pthread_mutex_lock(&stack->lock);
     if (r >= 0 && settle)
         compact_if_worthwhile(stack);
-    pthread_mutex_lock(&stack->lock);
     stack->error = r;
     stack->tending = false;
     pthread_cond_broadcast(&stack->changed);

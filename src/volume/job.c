@@ -253,6 +253,22 @@ bool job_covers(const struct stack *stack, uint64_t off, uint64_t *end)
     return false;
 }
 
+uint64_t job_next_covered(const struct stack *stack, uint64_t off)
+{
+    uint64_t next = UINT64_MAX;
+    for (const struct job *job = stack->jobs; job != NULL; job = job->next) {
+        if (job->stale || job->hi <= off || job->lo >= next)
+            continue;
+        for (unsigned i = 0; i < job->n_claims; i++) {
+            if (job->claims[i].off > off) {
+                next = job->claims[i].off < next ? job->claims[i].off : next;
+                break;
+            }
+        }
+    }
+    return next;
+}
+
 static bool job_touches(const struct job *job, uint64_t off, uint64_t end)
 {
     if (end <= job->lo || off >= job->hi)

@@ -68,37 +68,40 @@ void stack_wait_transition(struct stack *stack)
     }
 }
 
-/* A blob whose end is missing would pass for an older stack, or an empty one. */
-static int check_end(const struct io *io, struct blob *blob)
+static int open_once(const struct stack *stack, bool writable, struct blob **blob)
 {
-    int cut = scan_is_cut(io, blob_fd(blob), blob, NULL);
-    return cut > 0 ? -EBADMSG : cut;
-}
-
-static int open_checked(struct stack *stack, bool writable, struct blob **blob)
-{
-    const struct io *io = stack->volume->io;
     int fd = stack_open_backing(stack, writable);
     if (fd < 0)
         return fd;
-    int r = blob_open(io, fd, writable, blob);
-    if (r < 0) {
-        close(fd);
-        return r;
-    }
-    r = writable ? 0 : check_end(io, *blob);
+    int r = blob_open(stack->volume->io, fd, writable, blob);
     if (r < 0)
-        blob_close(blob);
+        close(fd);
     return r;
+}
+
+/* A blob whose end is missing would pass for an older stack, or an empty one. One that gets a
+ * checkpoint and a new header between our looks at it seems cut too, but not twice. */
+static int open_whole(const struct stack *stack, struct blob **blob)
+{
+    int cut = 1;
+    for (unsigned look = 0; look < 2 && cut > 0; look++) {
+        int r = open_once(stack, false, blob);
+        if (r < 0)
+            return r;
+        cut = scan_is_cut(stack->volume->io, blob_fd(*blob), *blob, NULL);
+        if (cut != 0)
+            blob_close(blob);
+    }
+    return cut > 0 ? -EBADMSG : cut;
 }
 
 int stack_open_blob(struct stack *stack, bool writable, struct blobref **out)
 {
     struct blob *blob = NULL;
-    int r = open_checked(stack, false, &blob);
+    int r = open_whole(stack, &blob);
     if (r >= 0 && writable) { /* which takes a torn tail off: so only what was seen to be whole */
         blob_close(&blob);
-        r = open_checked(stack, true, &blob);
+        r = open_once(stack, true, &blob);
     }
     if (r < 0)
         return r;
@@ -164,6 +167,13 @@ static bool has_blob_name(const struct stack *stack)
     return names_has_suffix(path);
 }
 
+/* As it is now: *st may be of before the stack was emptied. Lock held, which keeps it so. */
+static bool is_filled(const struct stack *stack)
+{
+    struct stat now;
+    return fstat(stack->fd, &now) == 0 && now.st_size > 0;
+}
+
 void stack_refresh(struct stack *stack, const struct stat *st)
 {
     bool mine = !stack->volume->config.read_only &&
@@ -173,7 +183,7 @@ void stack_refresh(struct stack *stack, const struct stat *st)
     if (stack->volume->config.read_only)
         stack->named_blob = has_blob_name(stack);
     enum stack_kind kind = stack->named_blob ? STACK_BLOB : STACK_PLAIN;
-    if (st->st_size == 0)
+    if (st->st_size == 0 || !is_filled(stack))
         kind = STACK_EMPTY;
     if (kind == stack->kind && (stack->blob == NULL || stack_attr_fits(&stack->loaded, st)))
         return;

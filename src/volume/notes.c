@@ -14,16 +14,17 @@
 #include "store/names.h"
 #include "volume/scan.h"
 
-void volume_note_stored(struct stack *stack, struct blobref *ref)
+void volume_note_stored(struct stack *stack, struct blobref *ref, const struct stat *before)
 {
     struct volume *volume = stack->volume;
     char path[PATH_MAX];
     struct stat st;
     struct scan_row row;
     if (fstat(blob_fd(ref->blob), &st) < 0 || st.st_nlink == 0 ||
+        (before != NULL && st.st_ino != before->st_ino) ||
         tree_path(volume->tree, stack->fd, path, sizeof(path)) < 0)
         return;
-    int r = scan_row(ref->blob, &st, path, &row);
+    int r = scan_row(ref->blob, before != NULL ? before : &st, path, &row);
     if (r >= 0)
         r = index_put(volume->index, &row.row);
     if (r < 0)

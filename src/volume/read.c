@@ -142,6 +142,14 @@ static int fetch_extent(struct stack *stack, struct held *held, bool page, uint6
     return r;
 }
 
+/* What could not be read may just be taken away by a truncation to nothing, which begins when no job
+ * is left: none of those must wait here. Lock held, dropped meanwhile. */
+static void wait_emptied(struct stack *stack)
+{
+    while (stack->transition && !stack->rewriting && stack->n_jobs == 0)
+        pthread_cond_wait(&stack->changed, &stack->lock);
+}
+
 static int report(struct stack *stack, int r, uint64_t off)
 {
     if (r != -EBADMSG && r != -ENODATA)
@@ -191,6 +199,8 @@ static ssize_t read_held(struct stack *stack, uint8_t *buf, size_t len, uint64_t
         }
         uint64_t incarnation = stack->blob->incarnation;
         r = fetch_extent(stack, &held, r == -EAGAIN, at, &extent);
+        if (r < 0)
+            wait_emptied(stack);
         bool moved = stack->blob == NULL || stack->blob->incarnation != incarnation;
         if (r == -EBADMSG && !reopened && stack->blob != NULL) {
             /* another host's writer may have gone on: its newest checkpoint may know better */

@@ -67,7 +67,8 @@ int scan_row(struct blob *blob, const struct stat *backing, const char *path, st
     blob_stats(blob, &stats);
     struct index_row *row = &out->row;
     row->plain_bytes = state.size;
-    row->mtime = state.mtime;
+    if (stats.n_checkpoints > 0) /* else nothing was ever said of it */
+        row->mtime = state.mtime;
     row->type = type_text((enum sqy_type)info.type);
     row->depth = info.depth;
     row->height = info.height;
@@ -107,8 +108,6 @@ int scan_is_cut(const struct io *io, int fd, struct blob *blob, bool *header_los
     struct sqy_header header;
     struct stat st;
     uint64_t claimed = 0;
-    if (fstat(fd, &st) < 0)
-        return -errno;
     blob_stats(blob, &stats);
     int r = scan_header_read(io, fd, &header);
     if (r < 0 && r != -EBADMSG)
@@ -120,6 +119,8 @@ int scan_is_cut(const struct io *io, int fd, struct blob *blob, bool *header_los
             claimed = UINT64_MAX;
         sqy_header_free(&header);
     }
+    if (fstat(fd, &st) < 0) /* after the header: a file that grows has what that says */
+        return -errno;
     uint64_t size = (uint64_t)st.st_size;
     return size < claimed || (stats.torn && stats.valid_bytes < claimed);
 }

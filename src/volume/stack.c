@@ -69,6 +69,13 @@ static struct stack *new_stack(struct volume *volume, int fd, bool blob, const s
     return stack;
 }
 
+/* Its descriptor is what `fd` is from now on, under the same number; volume.lock held. */
+static void redirect(struct stack *stack, int fd)
+{
+    while (dup3(fd, stack->fd, O_CLOEXEC) < 0 && (errno == EINTR || errno == EBUSY))
+        ;
+}
+
 /* The stack of an inode, made where there is none; volume.lock held. */
 static int get_locked(struct volume *volume, int fd, bool blob, struct stack **out)
 {
@@ -77,9 +84,7 @@ static int get_locked(struct volume *volume, int fd, bool blob, struct stack **o
         return -errno;
     struct stack *stack = find_stack(volume, &st);
     if (stack != NULL) {
-        /* the name it was found by now is the better one to know it by */
-        while (dup3(fd, stack->fd, O_CLOEXEC) < 0 && (errno == EINTR || errno == EBUSY))
-            ;
+        redirect(stack, fd); /* the name it was found by now is the better one to know it by */
     } else {
         stack = find_moving(volume, &st);
     }
@@ -172,7 +177,9 @@ void stack_rekey_begin(struct stack *stack, const struct stat *st)
     pthread_mutex_unlock(&volume->lock);
 }
 
-void stack_rekey_end(struct stack *stack, bool done)
+/* Descriptor and key in one step: a lookup that still has the old inode would set it back between
+ * them. */
+void stack_rekey_end(struct stack *stack, int fd)
 {
     struct volume *volume = stack->volume;
     pthread_mutex_lock(&volume->lock);
@@ -180,7 +187,8 @@ void stack_rekey_end(struct stack *stack, bool done)
     while (*at != stack)
         at = &(*at)->moving_next;
     *at = stack->moving_next;
-    if (done) {
+    if (fd >= 0) {
+        redirect(stack, fd);
         unhash_stack(volume, stack);
         stack->ino = stack->moving_ino;
         hash_stack(volume, stack);

@@ -165,6 +165,11 @@ void volume_kick(struct volume *volume)
     pthread_mutex_unlock(&volume->lock);
 }
 
+static bool is_full(int r)
+{
+    return r == -ENOSPC || r == -EDQUOT;
+}
+
 int volume_drain(struct volume *volume)
 {
     struct stack **list;
@@ -180,9 +185,9 @@ int volume_drain(struct volume *volume)
     for (unsigned i = 0; i < n; i++) {
         struct stack *stack = list[i];
         pthread_mutex_lock(&stack->lock);
-        while (stack->tend_queued || stack->tending)
+        while (stack->tend_queued || stack->tending || stack->rewrite_queued)
             pthread_cond_wait(&stack->changed, &stack->lock);
-        if (stack->error < 0)
+        if (stack->error < 0 && !is_full(result)) /* which the caller may do something about */
             result = stack->error;
         pthread_mutex_unlock(&stack->lock);
         stack_unref(stack);
@@ -199,6 +204,8 @@ static int start_threads(const struct opening *opening)
     int r = workq_create("sqyfs-enc", volume->config.threads, &volume->encoders);
     if (r >= 0)
         r = workq_create("sqyfs-tend", VOLUME_TENDERS, &volume->tenders);
+    if (r >= 0)
+        r = workq_create("sqyfs-rewrite", VOLUME_REWRITERS, &volume->rewriters);
     if (r >= 0) {
         r = -pthread_create(&volume->ticker, NULL, tick_thread, volume);
         volume->ticker_runs = r >= 0;
@@ -284,6 +291,7 @@ static void free_volume(struct volume *volume)
 {
     stop_threads(volume);
     workq_destroy(&volume->tenders);
+    workq_destroy(&volume->rewriters);
     workq_destroy(&volume->encoders);
     assert(volume->n_stacks == volume->n_dirty); /* what could not be stored is all that is left */
     for (unsigned i = 0; i < volume->n_coders; i++)
@@ -333,7 +341,7 @@ int volume_close(struct volume **volume)
         return 0;
     stop_threads(*volume);
     int r = volume_drain(*volume);
-    if (r == -ENOSPC || r == -EDQUOT)
+    if (is_full(r))
         r = drain_into_reserve(*volume);
     if (r < 0)
         name_unsaved(*volume);

@@ -104,6 +104,10 @@ int stack_fallocate(struct stack *stack, int mode, uint64_t off,
                     uint64_t len);                                 /* as fallocate(2) */
 int64_t stack_seek(struct stack *stack, uint64_t off, int whence); /* SEEK_DATA, SEEK_HOLE */
 int stack_fsync(struct stack *stack);
+/* The stack is about to take the name of another file, whose bytes are on the disk: so are its own
+ * when this returns 0, as far as the backing filesystem does not see to that itself (it knows when a
+ * plain file replaces a plain one). */
+int stack_secure(struct stack *stack, bool over_blob);
 /* Why the last attempt to store it in the background failed, 0 where it did not: to be told at
  * close(2). Nothing is lost by it yet; it is tried again. */
 int stack_error(struct stack *stack);

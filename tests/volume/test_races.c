@@ -1,0 +1,740 @@
+/* Two things at once, and failures at the worst moment: each test makes happen between two steps what
+ * a slow disk or an unlucky thread would. */
+#include "test.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "rig.h"
+#include "store/tree.h"
+#include "volume/core.h"
+#include "volume/scan.h"
+
+static void pause_ms(unsigned ms)
+{
+    nanosleep(&(struct timespec){.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000l}, NULL);
+}
+
+/* ---- what happens at a call; once ---- */
+
+struct trap {
+    atomic_uint after; /* how many calls go by before; 0: not set */
+    int error;         /* what the call then fails with; 0: it is done first */
+    bool for_good;
+    void (*run)(void *ctx);
+    void *ctx;
+};
+
+static bool trap_springs(struct trap *trap)
+{
+    unsigned after = atomic_load(&trap->after);
+    while (after > 0 && !atomic_compare_exchange_weak(&trap->after, &after, after - 1))
+        ;
+    if (after == 1 && trap->for_good)
+        atomic_store(&trap->after, 1);
+    return after == 1;
+}
+
+static void trap_set(struct trap *trap, unsigned nth, int error, void (*run)(void *), void *ctx)
+{
+    trap->error = error;
+    trap->for_good = false;
+    trap->run = run;
+    trap->ctx = ctx;
+    atomic_store(&trap->after, nth);
+}
+
+static struct trap dir_fsyncs, dup3s, ftruncates, utimensats;
+
+int __real_fsync(int fd);
+int __wrap_fsync(int fd);
+int __wrap_fsync(int fd)
+{
+    struct stat st;
+    bool dir = fstat(fd, &st) == 0 && S_ISDIR(st.st_mode);
+    bool sprung = dir && trap_springs(&dir_fsyncs);
+    if (sprung && dir_fsyncs.error != 0) {
+        errno = dir_fsyncs.error;
+        return -1;
+    }
+    int r = __real_fsync(fd);
+    if (sprung)
+        dir_fsyncs.run(dir_fsyncs.ctx);
+    return r;
+}
+
+int __real_dup3(int from, int to, int flags);
+int __wrap_dup3(int from, int to, int flags);
+int __wrap_dup3(int from, int to, int flags)
+{
+    int r = __real_dup3(from, to, flags);
+    if (trap_springs(&dup3s))
+        dup3s.run(dup3s.ctx);
+    return r;
+}
+
+int __real_ftruncate64(int fd, off_t size);
+int __wrap_ftruncate64(int fd, off_t size);
+int __wrap_ftruncate64(int fd, off_t size)
+{
+    int r = __real_ftruncate64(fd, size);
+    if (trap_springs(&ftruncates))
+        ftruncates.run(ftruncates.ctx);
+    return r;
+}
+
+int __real_utimensat(int dir, const char *path, const struct timespec times[2], int flags);
+int __wrap_utimensat(int dir, const char *path, const struct timespec times[2], int flags);
+int __wrap_utimensat(int dir, const char *path, const struct timespec times[2], int flags)
+{
+    if (trap_springs(&utimensats))
+        utimensats.run(utimensats.ctx);
+    return __real_utimensat(dir, path, times, flags);
+}
+
+/* The same for what goes through the I/O table. */
+struct trapped_io {
+    struct io io;
+    struct trap pread, pwrite, fdatasync;
+    uint64_t ino;  /* which file's writes are counted; 0: all */
+    size_t longer; /* writes of more than this are */
+};
+
+static ssize_t trapped_pread(const struct io *io, int fd, void *buf, size_t len, uint64_t off)
+{
+    struct trap *trap = &((struct trapped_io *)(uintptr_t)io)->pread;
+    ssize_t r = io_system.pread(&io_system, fd, buf, len, off);
+    if (trap_springs(trap))
+        trap->run(trap->ctx);
+    return r;
+}
+
+static ssize_t trapped_pwrite(const struct io *io, int fd, const void *buf, size_t len,
+                              uint64_t off)
+{
+    struct trapped_io *trapped = (struct trapped_io *)(uintptr_t)io;
+    struct stat st;
+    bool counts = len > trapped->longer &&
+                  (trapped->ino == 0 || (fstat(fd, &st) == 0 && st.st_ino == trapped->ino));
+    if (counts && trap_springs(&trapped->pwrite))
+        return trapped->pwrite.error;
+    return io_system.pwrite(&io_system, fd, buf, len, off);
+}
+
+static int trapped_fdatasync(const struct io *io, int fd)
+{
+    struct trap *trap = &((struct trapped_io *)(uintptr_t)io)->fdatasync;
+    int r = io_system.fdatasync(&io_system, fd);
+    if (trap_springs(trap))
+        trap->run(trap->ctx);
+    return r;
+}
+
+static int trapped_ftruncate(const struct io *io, int fd, uint64_t size)
+{
+    (void)io;
+    return io_system.ftruncate(&io_system, fd, size);
+}
+
+static void start_trapped(struct rig *rig, struct trapped_io *trapped)
+{
+    memset(trapped, 0, sizeof(*trapped));
+    trapped->io = (struct io){trapped_pread, trapped_pwrite, trapped_fdatasync, trapped_ftruncate};
+    rig_start(rig);
+    rig->volume->io = &trapped->io;
+}
+
+/* ---- helpers ---- */
+
+static struct stack *settled(struct rig *rig, const char *name, const uint8_t *data, size_t len)
+{
+    struct stack *stack = rig_create(rig, name);
+    rig_write(stack, data, len, 0);
+    stack_release(stack, true);
+    assert_int_equal(volume_drain(rig->volume), 0);
+    return stack;
+}
+
+/* The store as a killed daemon leaves it. */
+static void open_copy(const struct rig *rig, struct rig *copy)
+{
+    char command[512];
+    snprintf(copy->path, sizeof(copy->path), "%.80s-copy", rig->path);
+    snprintf(command, sizeof(command),
+             "mkdir '%s' && tar -C '%s' --exclude=./.sqyfs -cf - . | tar -C '%s' -xf -", copy->path,
+             rig->path, copy->path);
+    assert_int_equal(system(command), 0);
+    rig_open(copy);
+}
+
+static void put_file(const struct rig *rig, const char *name, const uint8_t *data, size_t len)
+{
+    char path[256];
+    snprintf(path, sizeof(path), "%s/%s", rig->path, name);
+    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL, 0644);
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, data, len), len);
+    close(fd);
+}
+
+static bool in_store(const struct rig *rig, const char *name)
+{
+    char path[256];
+    snprintf(path, sizeof(path), "%s/%s", rig->path, name);
+    return access(path, F_OK) == 0;
+}
+
+static void move(const struct rig *rig, const char *from, const char *to)
+{
+    struct tree *tree = volume_tree(rig->volume);
+    assert_int_equal(tree_rename(tree, tree_root(tree), from, tree_root(tree), to, 0), 0);
+}
+
+/* A plain file that holds a TIFF gets a name, and is being converted when this returns. */
+static struct stack *begin_conversion(struct rig *rig, const uint8_t *data, size_t len)
+{
+    put_file(rig, "scan.dat", data, len);
+    move(rig, "scan.dat", "scan.tif");
+    volume_note_rename(rig->volume, "scan.dat", "scan.tif");
+    return rig_find(rig, "scan.tif");
+}
+
+static void wait_tended(struct stack *stack)
+{
+    pthread_mutex_lock(&stack->lock);
+    while (stack->tend_queued || stack->tending || stack->rewrite_queued)
+        pthread_cond_wait(&stack->changed, &stack->lock);
+    pthread_mutex_unlock(&stack->lock);
+}
+
+/* ---- conversion and compaction ---- */
+
+static void move_away_and_make_anew(void *ctx)
+{
+    struct rig *rig = ctx;
+    static const uint8_t raw[] = "II\x2a\0\x08\0\0\0\0\0 this one is new";
+    move(rig, "scan.tif", "elsewhere.tif");
+    struct stack *stack = rig_create(rig, "scan.tif");
+    rig_write(stack, raw, sizeof(raw), 0);
+    stack_release(stack, true);
+    stack_put(&stack);
+}
+
+static void a_file_made_where_a_conversion_gives_way_stays(void **state)
+{
+    (void)state;
+    struct rig rig = {.config = {.chunk = 65536, .spool = 16 << 20}};
+    rig_start(&rig);
+    uint8_t *data = malloc(rig_tiff_bound(64, 64, 4));
+    size_t len = rig_tiff(RIG_PAGES, 64, 64, 4, data);
+    trap_set(&dir_fsyncs, 1, 0, move_away_and_make_anew, &rig);
+    struct stack *stack = begin_conversion(&rig, data, len);
+    wait_tended(stack);
+    assert_int_equal(atomic_load(&dir_fsyncs.after), 0);
+    rig_expect(stack, data, len);
+    stack_put(&stack);
+    assert_int_equal(volume_drain(rig.volume), 0);
+    assert_true(in_store(&rig, "scan.tif.sqy"));
+    stack = rig_find(&rig, "scan.tif");
+    rig_expect(stack, (const uint8_t *)"II\x2a\0\x08\0\0\0\0\0 this one is new", 27);
+    stack_put(&stack);
+    stack = rig_find(&rig, "elsewhere.tif");
+    rig_expect(stack, data, len);
+    stack_put(&stack);
+    free(data);
+    rig_stop(&rig);
+}
+
+static void a_conversion_that_cannot_be_synced_keeps_its_bytes(void **state)
+{
+    (void)state;
+    struct rig rig = {.config = {.chunk = 65536, .spool = 16 << 20}};
+    rig_start(&rig);
+    uint8_t *data = malloc(rig_tiff_bound(64, 64, 4));
+    size_t len = rig_tiff(RIG_PAGES, 64, 64, 4, data);
+    trap_set(&dir_fsyncs, 2, EIO, NULL, NULL);
+    struct stack *stack = begin_conversion(&rig, data, len);
+    wait_tended(stack);
+    assert_int_equal(atomic_load(&dir_fsyncs.after), 0);
+    assert_true(in_store(&rig, "scan.tif.sqy") && !in_store(&rig, "scan.tif"));
+    assert_int_equal(volume_drain(rig.volume), 0);
+    rig_expect(stack, data, len);
+    stack_put(&stack);
+    rig_close(&rig);
+    rig_open(&rig);
+    stack = rig_find(&rig, "scan.tif");
+    rig_expect(stack, data, len);
+    stack_put(&stack);
+    free(data);
+    rig_stop(&rig);
+}
+
+struct late_lookup {
+    struct rig *rig;
+    int fd; /* of the inode that a rewrite takes away */
+    pthread_t thread;
+};
+
+static void *look_up_late(void *arg)
+{
+    struct late_lookup *late = arg;
+    struct stack *stack;
+    if (stack_get(late->rig->volume, late->fd, true, &stack) < 0)
+        close(late->fd);
+    else
+        stack_put(&stack);
+    return NULL;
+}
+
+static void start_late(void *ctx)
+{
+    struct late_lookup *late = ctx;
+    assert_int_equal(pthread_create(&late->thread, NULL, look_up_late, late), 0);
+    pause_ms(200);
+}
+
+static void a_late_lookup_does_not_bring_a_rewritten_inode_back(void **state)
+{
+    (void)state;
+    struct rig rig = {.config = {.chunk = 65536, .spool = 16 << 20}};
+    rig_start(&rig);
+    uint8_t *data = malloc(rig_tiff_bound(64, 64, 4));
+    size_t len = rig_tiff(RIG_PAGES, 64, 64, 4, data);
+    struct stack *stack = settled(&rig, "moved.tif", data, len);
+    struct late_lookup late = {.rig = &rig};
+    struct tree_entry entry;
+    struct tree *tree = volume_tree(rig.volume);
+    assert_int_equal(tree_lookup(tree, tree_root(tree), "moved.tif", &entry), 0);
+    late.fd = entry.fd;
+    trap_set(&dup3s, 1, 0, start_late, &late);
+    assert_int_equal(stack_compact(stack), 0);
+    pthread_join(late.thread, NULL);
+    struct stat st;
+    assert_int_equal(fstat(stack_fd(stack), &st), 0);
+    assert_int_equal(st.st_nlink, 1);
+    assert_int_equal(stack_open(stack, true, -1), 0);
+    data[len - 1] ^= 1;
+    rig_write(stack, data + len - 1, 1, len - 1);
+    stack_release(stack, true);
+    stack_put(&stack);
+    rig_close(&rig);
+    rig_open(&rig);
+    stack = rig_find(&rig, "moved.tif");
+    rig_expect(stack, data, len);
+    stack_put(&stack);
+    free(data);
+    rig_stop(&rig);
+}
+
+struct late_conversion {
+    struct rig *rig;
+    struct stack *stack;
+};
+
+static void be_slow(void *ctx)
+{
+    (void)ctx;
+    pause_ms(300);
+}
+
+static void convert_meanwhile(void *ctx)
+{
+    struct late_conversion *late = ctx;
+    bool begun = false;
+    trap_set(&dir_fsyncs, 1, 0, be_slow, NULL);
+    volume_note_rename(late->rig->volume, "scan.dat", "scan.tif");
+    for (unsigned i = 0; i < 20 && !begun; i++) {
+        pause_ms(10);
+        pthread_mutex_lock(&late->stack->lock);
+        begun = late->stack->rewriting;
+        pthread_mutex_unlock(&late->stack->lock);
+    }
+}
+
+static void a_time_set_as_a_conversion_begins_stays(void **state)
+{
+    (void)state;
+    struct rig rig = {.config = {.chunk = 65536, .spool = 16 << 20}};
+    rig_start(&rig);
+    uint8_t *data = malloc(rig_tiff_bound(64, 64, 4));
+    size_t len = rig_tiff(RIG_PAGES, 64, 64, 4, data);
+    put_file(&rig, "scan.tif", data, len);
+    struct stack *stack = rig_find(&rig, "scan.tif");
+    struct late_conversion late = {&rig, stack};
+    trap_set(&utimensats, 1, 0, convert_meanwhile, &late);
+    const struct timespec times[2] = {{.tv_sec = 1000000000}, {.tv_sec = 1000000000}};
+    assert_int_equal(stack_utimens(stack, times), 0);
+    wait_tended(stack);
+    assert_int_equal(volume_drain(rig.volume), 0);
+    assert_true(in_store(&rig, "scan.tif.sqy"));
+    struct stat st;
+    assert_int_equal(fstat(stack_fd(stack), &st), 0);
+    assert_int_equal(stack_getattr(stack, &st), 0);
+    assert_int_equal(st.st_mtim.tv_sec, 1000000000);
+    stack_put(&stack);
+    free(data);
+    rig_stop(&rig);
+}
+
+static void wait_for_go(void *ctx)
+{
+    atomic_bool *go = ctx;
+    for (unsigned i = 0; i < 1000 && !atomic_load(go); i++)
+        pause_ms(10);
+}
+
+static void rewriting_keeps_no_flush_waiting(void **state)
+{
+    (void)state;
+    enum { N = VOLUME_TENDERS + 4 };
+    struct rig rig = {.config = {.chunk = 65536, .spool = 16 << 20}};
+    rig_start(&rig);
+    uint8_t *data = malloc(rig_tiff_bound(64, 64, 4));
+    size_t len = rig_tiff(RIG_PAGES, 64, 64, 4, data);
+    atomic_bool go = false;
+    trap_set(&dir_fsyncs, 1, 0, wait_for_go, &go);
+    dir_fsyncs.for_good = true;
+    struct stack *old[N];
+    for (unsigned i = 0; i < N; i++) {
+        char from[32], to[32];
+        snprintf(from, sizeof(from), "%u.dat", i);
+        snprintf(to, sizeof(to), "%u.tif", i);
+        put_file(&rig, from, data, len);
+        move(&rig, from, to);
+        volume_note_rename(rig.volume, from, to);
+        old[i] = rig_find(&rig, to);
+    }
+    pause_ms(300);
+    atomic_store(&dir_fsyncs.after, 0); /* those that begin later may go on */
+    struct stack *stack = rig_create(&rig, "new.tif");
+    rig_write(stack, data, len, 0);
+    stack_release(stack, true);
+    bool stored = false;
+    for (unsigned i = 0; i < 500 && !stored; i++) {
+        pause_ms(10);
+        pthread_mutex_lock(&stack->lock);
+        stored = !stack->modified && !stack->syncing;
+        pthread_mutex_unlock(&stack->lock);
+    }
+    assert_true(stored);
+    atomic_store(&go, true);
+    for (unsigned i = 0; i < N; i++) {
+        wait_tended(old[i]);
+        assert_true(stack_is_blob(old[i]));
+        rig_expect(old[i], data, len);
+        stack_put(&old[i]);
+    }
+    stack_put(&stack);
+    free(data);
+    rig_stop(&rig);
+}
+
+/* ---- checkpoints ---- */
+
+struct late_write {
+    struct rig *rig;
+    struct stack *stack;
+    const uint8_t *data;
+    size_t len;
+};
+
+static void write_and_encode(void *ctx)
+{
+    struct late_write *late = ctx;
+    assert_int_equal(stack_open(late->stack, true, -1), 0);
+    rig_write(late->stack, late->data, late->len, 0);
+    for (unsigned i = 0; i < 500 && atomic_load(&late->rig->volume->jobs_in_flight) > 0; i++)
+        pause_ms(10);
+}
+
+static void a_header_claims_no_more_than_a_checkpoint_names(void **state)
+{
+    (void)state;
+    struct rig rig = {.config = {.chunk = 65536, .spool = 16 << 20}};
+    struct trapped_io trapped;
+    start_trapped(&rig, &trapped);
+    uint8_t *data = malloc(rig_tiff_bound(256, 256, 4)),
+            *next = malloc(rig_tiff_bound(256, 256, 4));
+    size_t len = rig_tiff(RIG_CONTIGUOUS, 256, 256, 4, data);
+    memcpy(next, data, len);
+    for (size_t i = 600; i < len; i++)
+        next[i] ^= 0x55;
+    struct stack *stack = rig_create(&rig, "killed.tif");
+    rig_write(stack, data, len, 0);
+    stack_release(stack, true);
+    struct late_write late = {&rig, stack, next, len};
+    trap_set(&trapped.fdatasync, 2, 0, write_and_encode, &late);
+    assert_int_equal(volume_drain(rig.volume), 0);
+    assert_int_equal(atomic_load(&trapped.fdatasync.after), 0);
+
+    struct rig copy = {.config = {.read_only = true}};
+    open_copy(&rig, &copy);
+    struct stack *there = rig_find(&copy, "killed.tif");
+    rig_expect(there, data, len);
+    stack_put(&there);
+    rig_stop(&copy);
+
+    rig_expect(stack, next, len);
+    stack_release(stack, true);
+    stack_put(&stack);
+    free(next);
+    free(data);
+    rig_stop(&rig);
+}
+
+static void what_cannot_be_stored_does_not_keep_the_rest_from_a_checkpoint(void **state)
+{
+    (void)state;
+    struct rig rig = {.config = {.chunk = 65536, .spool = 16 << 20}};
+    struct trapped_io trapped;
+    start_trapped(&rig, &trapped);
+    uint8_t *data = malloc(rig_tiff_bound(256, 256, 8));
+    size_t len = rig_tiff(RIG_CONTIGUOUS, 256, 256, 8, data), half = 441 + 4 * 131072;
+    struct stack *stack = rig_create(&rig, "half.tif");
+    rig_write(stack, data, half, 0);
+    for (unsigned i = 0; i < 500 && atomic_load(&rig.volume->jobs_in_flight) > 0; i++)
+        pause_ms(10);
+    trapped.longer = 8192;
+    trap_set(&trapped.pwrite, 1, -EIO, NULL, NULL);
+    trapped.pwrite.for_good = true;
+    rig_write(stack, data + half, len - half, half);
+    assert_int_equal(stack_fsync(stack), -EIO);
+
+    struct rig copy = {.config = {.read_only = true}};
+    open_copy(&rig, &copy);
+    struct stack *there = rig_find(&copy, "half.tif");
+    uint8_t *buf = malloc(half);
+    assert_int_equal(stack_open(there, false, -1), 0);
+    assert_int_equal(stack_read(there, buf, half, 0, true), half);
+    assert_memory_equal(buf, data, half);
+    stack_release(there, false);
+    stack_put(&there);
+    rig_stop(&copy);
+    free(buf);
+
+    rig_expect(stack, data, len);
+    atomic_store(&trapped.pwrite.after, 0);
+    assert_int_equal(stack_fsync(stack), 0);
+    stack_release(stack, true);
+    stack_put(&stack);
+    free(data);
+    rig_stop(&rig);
+}
+
+static void a_full_disk_is_told_however_else_others_fail(void **state)
+{
+    (void)state;
+    for (unsigned which = 0; which < 2; which++) {
+        struct rig rig = {.config = {.chunk = 65536, .spool = 16 << 20}};
+        struct trapped_io trapped;
+        start_trapped(&rig, &trapped);
+        uint8_t *data = malloc(rig_tiff_bound(64, 64, 4));
+        size_t len = rig_tiff(RIG_PAGES, 64, 64, 4, data);
+        struct stack *stacks[2];
+        for (unsigned i = 0; i < 2; i++) {
+            stacks[i] = rig_create(&rig, i == 0 ? "first.tif" : "second.tif");
+            rig_write(stacks[i], data, len, 0);
+        }
+        for (unsigned i = 0; i < 500 && atomic_load(&rig.volume->jobs_in_flight) > 0; i++)
+            pause_ms(10);
+        for (unsigned i = 0; i < 2; i++) {
+            pthread_mutex_lock(&stacks[i]->lock);
+            stacks[i]->tend_queued = true; /* no tender: these errors are what they had to say */
+            stacks[i]->error = i == which ? -ENOSPC : -EIO;
+            pthread_mutex_unlock(&stacks[i]->lock);
+        }
+        pthread_t thread;
+        assert_int_equal(
+            pthread_create(&thread, NULL, (void *(*)(void *))(void *)volume_drain, rig.volume), 0);
+        pause_ms(50);
+        for (unsigned i = 0; i < 2; i++) {
+            pthread_mutex_lock(&stacks[i]->lock);
+            stacks[i]->tend_queued = false;
+            pthread_cond_broadcast(&stacks[i]->changed);
+            pthread_mutex_unlock(&stacks[i]->lock);
+        }
+        void *r;
+        pthread_join(thread, &r);
+        assert_int_equal((int)(intptr_t)r, -ENOSPC);
+        for (unsigned i = 0; i < 2; i++) {
+            stack_release(stacks[i], true);
+            stack_put(&stacks[i]);
+        }
+        free(data);
+        rig_stop(&rig);
+    }
+}
+
+/* ---- birth and truncation ---- */
+
+static void a_plain_file_that_did_not_fit_leaves_nothing_behind(void **state)
+{
+    (void)state;
+    struct rig rig = {.config = {.chunk = 65536, .spool = 16 << 20}};
+    struct trapped_io trapped;
+    start_trapped(&rig, &trapped);
+    uint8_t *text = malloc(300000);
+    memset(text, 'x', 300000);
+    uint8_t *data = malloc(rig_tiff_bound(64, 64, 4));
+    size_t len = rig_tiff(RIG_PAGES, 64, 64, 4, data);
+    for (unsigned as = 0; as < 2; as++) {
+        const char *name = as == 0 ? "gone.tif" : "becomes.tif";
+        struct stack *stack = rig_create(&rig, name);
+        /* the first four bytes come last, and say what it is */
+        rig_write(stack, text, 299996, 4);
+        trapped.ino = stack->ino;
+        trap_set(&trapped.pwrite, 3, -ENOSPC, NULL, NULL);
+        assert_int_equal(stack_write(stack, text, 4, 0, true), -ENOSPC);
+        assert_int_equal(atomic_load(&trapped.pwrite.after), 0);
+        assert_int_equal(stack_truncate(stack, 0), 0);
+        if (as == 1)
+            rig_write(stack, data, len, 0);
+        stack_release(stack, true);
+        assert_int_equal(volume_drain(rig.volume), 0);
+        rig_expect(stack, data, as == 1 ? len : 0);
+        assert_int_equal(stack_is_blob(stack), as == 1);
+        stack_put(&stack);
+    }
+    free(data);
+    free(text);
+    rig_stop(&rig);
+}
+
+static void an_old_attribute_does_not_make_an_emptied_stack_plain(void **state)
+{
+    (void)state;
+    struct rig rig = {.config = {.chunk = 65536, .spool = 16 << 20}};
+    rig_start(&rig);
+    uint8_t *data = malloc(rig_tiff_bound(64, 64, 4));
+    size_t len = rig_tiff(RIG_PAGES, 64, 64, 4, data);
+    struct stack *stack = settled(&rig, "again.tif", data, len);
+    struct stat st;
+    assert_int_equal(fstat(stack_fd(stack), &st), 0);
+    assert_int_equal(stack_open(stack, true, -1), 0);
+    assert_int_equal(stack_truncate(stack, 0), 0);
+    assert_int_equal(stack_getattr(stack, &st), 0);
+    rig_write(stack, data, len, 0);
+    stack_release(stack, true);
+    assert_int_equal(volume_drain(rig.volume), 0);
+    assert_true(stack_is_blob(stack));
+    rig_expect(stack, data, len);
+    stack_put(&stack);
+    free(data);
+    rig_stop(&rig);
+}
+
+struct late_read {
+    struct stack *stack;
+    uint64_t off;
+    ssize_t result;
+    pthread_t thread;
+};
+
+static void *read_late(void *arg)
+{
+    struct late_read *late = arg;
+    uint8_t buf[4096];
+    late->result = stack_read(late->stack, buf, sizeof(buf), late->off, true);
+    return NULL;
+}
+
+static void start_read(void *ctx)
+{
+    struct late_read *late = ctx;
+    assert_int_equal(pthread_create(&late->thread, NULL, read_late, late), 0);
+    pause_ms(200);
+}
+
+static void a_reader_of_a_stack_being_emptied_sees_no_damage(void **state)
+{
+    (void)state;
+    struct rig rig = {.config = {.chunk = 65536, .spool = 16 << 20}};
+    rig_start(&rig);
+    uint8_t *data = malloc(rig_tiff_bound(256, 256, 4));
+    size_t len = rig_tiff(RIG_CONTIGUOUS, 256, 256, 4, data);
+    struct stack *stack = settled(&rig, "read.tif", data, len);
+    assert_int_equal(stack_open(stack, false, -1), 0);
+    struct late_read late = {.stack = stack, .off = 200000};
+    trap_set(&ftruncates, 1, 0, start_read, &late);
+    assert_int_equal(stack_truncate(stack, 0), 0);
+    assert_int_equal(atomic_load(&ftruncates.after), 0);
+    pthread_join(late.thread, NULL);
+    assert_int_equal(late.result, 0);
+    assert_int_equal(atomic_load(&rig.volume->counters.checksum_errors), 0);
+    stack_release(stack, false);
+    stack_put(&stack);
+    free(data);
+    rig_stop(&rig);
+}
+
+/* ---- the index ---- */
+
+static void write_more_and_settle(void *ctx)
+{
+    struct late_write *late = ctx;
+    assert_int_equal(stack_open(late->stack, true, -1), 0);
+    rig_write(late->stack, late->data, late->len, 0);
+    stack_release(late->stack, true);
+    assert_int_equal(volume_drain(late->rig->volume), 0);
+}
+
+static void a_slow_look_at_a_stack_does_not_outlive_what_was_written_since(void **state)
+{
+    (void)state;
+    for (unsigned nth = 2; nth < 5; nth++) {
+        struct rig rig = {.config = {.chunk = 65536, .spool = 16 << 20}};
+        struct trapped_io trapped;
+        start_trapped(&rig, &trapped);
+        uint8_t *data = malloc(rig_tiff_bound(64, 64, 9));
+        size_t len = rig_tiff(RIG_CONTIGUOUS, 64, 64, 4, data);
+        struct stack *stack = settled(&rig, "slow.tif", data, len);
+        len = rig_tiff(RIG_CONTIGUOUS, 64, 64, 9, data);
+        assert_int_equal(chmod(rig.path, 0700), 0);
+        char path[256];
+        snprintf(path, sizeof(path), "%s/slow.tif.sqy", rig.path);
+        assert_int_equal(chmod(path, 0600), 0); /* its row fits no more */
+        struct late_write late = {&rig, stack, data, len};
+        trap_set(&trapped.pread, nth, 0, write_more_and_settle, &late);
+        struct stat st;
+        assert_int_equal(fstat(stack_fd(stack), &st), 0);
+        assert_int_equal(stack_getattr(stack, &st), 0);
+        assert_int_equal(atomic_load(&trapped.pread.after), 0);
+        rig_expect(stack, data, len);
+        assert_string_equal(rig_state(stack), "stored");
+        stack_put(&stack);
+        rig_close(&rig);
+        rig_open(&rig);
+        stack = rig_find(&rig, "slow.tif");
+        rig_expect(stack, data, len);
+        stack_put(&stack);
+        free(data);
+        rig_stop(&rig);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_file_made_where_a_conversion_gives_way_stays),
+        cmocka_unit_test(a_conversion_that_cannot_be_synced_keeps_its_bytes),
+        cmocka_unit_test(a_late_lookup_does_not_bring_a_rewritten_inode_back),
+        cmocka_unit_test(a_time_set_as_a_conversion_begins_stays),
+        cmocka_unit_test(rewriting_keeps_no_flush_waiting),
+        cmocka_unit_test(a_header_claims_no_more_than_a_checkpoint_names),
+        cmocka_unit_test(what_cannot_be_stored_does_not_keep_the_rest_from_a_checkpoint),
+        cmocka_unit_test(a_full_disk_is_told_however_else_others_fail),
+        cmocka_unit_test(a_plain_file_that_did_not_fit_leaves_nothing_behind),
+        cmocka_unit_test(an_old_attribute_does_not_make_an_emptied_stack_plain),
+        cmocka_unit_test(a_reader_of_a_stack_being_emptied_sees_no_damage),
+        cmocka_unit_test(a_slow_look_at_a_stack_does_not_outlive_what_was_written_since),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

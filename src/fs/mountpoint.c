@@ -15,6 +15,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "fs/apart.h"
+
 #define OUR_TYPE "fuse.sqyfs"
 
 /* ---- the kernel's list of mounts ---- */
@@ -284,9 +286,20 @@ static int run_fusermount(const char *path, bool lazy)
     return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : -EBUSY;
 }
 
+struct leaving {
+    const char *path;
+    int flags;
+};
+
+static int leave(void *ctx)
+{
+    const struct leaving *leaving = ctx;
+    return umount2(leaving->path, leaving->flags) < 0 ? -errno : 0;
+}
+
 int mountpoint_leave(const char *path, bool lazy)
 {
     if (geteuid() != 0)
         return run_fusermount(path, lazy);
-    return umount2(path, (lazy ? MNT_DETACH : 0) | UMOUNT_NOFOLLOW) < 0 ? -errno : 0;
+    return apart_run(leave, &(struct leaving){path, (lazy ? MNT_DETACH : 0) | UMOUNT_NOFOLLOW});
 }

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "fs/apart.h"
 #include "fs/claim.h"
 #include "fs/fs.h"
 #include "fs/mountpoint.h"
@@ -109,16 +110,23 @@ static void raise_limits(struct session *session)
 
 /* ---- serving ---- */
 
+static int ask(void *ctx)
+{
+    const char *mountpoint = ctx;
+    struct statfs st;
+    return statfs(mountpoint, &st) < 0 ? -errno : 0;
+}
+
 /* The first request that we ask of ourselves is answered when the kernel and the loop are through
  * with their greetings, or fails when the mount is gone. */
 static void *ready_thread(void *arg)
 {
     struct session *session = arg;
-    const char *mountpoint = session->options->mountpoint;
-    struct statfs st;
-    if (statfs(mountpoint, &st) < 0) {
+    char *mountpoint = session->options->mountpoint;
+    int r = apart_run(ask, mountpoint);
+    if (r < 0) {
         char why[512];
-        snprintf(why, sizeof(why), "%s does not answer: %s", mountpoint, strerror(errno));
+        snprintf(why, sizeof(why), "%s does not answer: %s", mountpoint, strerror(-r));
         start_failed(&session->start, why);
         return NULL;
     }
@@ -153,6 +161,50 @@ static void end_pruning(void *ctx)
     prune_stop(&prune);
 }
 
+struct flush_list {
+    size_t n;
+    char **paths;
+    int *errors; /* shared with the process that does it */
+};
+
+static int flush_all(void *ctx)
+{
+    const struct flush_list *list = ctx;
+    for (size_t i = 0; i < list->n; i++) {
+        int fd = open(list->paths[i], O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+        if (fd < 0)
+            continue;
+        if (fsync(fd) < 0)
+            list->errors[i] = errno;
+        close(fd);
+    }
+    return 0;
+}
+
+/* Where a file that is being written lies in the mount; NULL where it has no name there. */
+static char *path_in_mount(const struct session *session, int fd)
+{
+    char visible[PATH_MAX], *path;
+    if (tree_path(session->fs->tree, fd, visible, sizeof(visible)) < 0 ||
+        asprintf(&path, "%s/%s", session->options->mountpoint, visible) < 0)
+        return NULL;
+    return path;
+}
+
+static void flush_listed(struct flush_list *list)
+{
+    size_t bytes = (list->n + 1) * sizeof(list->errors[0]);
+    list->errors = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    int r = list->errors != MAP_FAILED ? apart_run(flush_all, list) : -errno;
+    if (r < 0)
+        log_error("what is mapped cannot be flushed: %s", strerror(-r));
+    for (size_t i = 0; i < list->n && list->errors != MAP_FAILED; i++)
+        if (list->errors[i] != 0)
+            log_error("%s: %s", list->paths[i], strerror(list->errors[i]));
+    if (list->errors != MAP_FAILED)
+        munmap(list->errors, bytes);
+}
+
 /* Pages of a mapping that is still there. syncfs(2) does not wait until such a filesystem has them,
  * fsync(2) does; what is not open has none, since closing sends them. */
 static void flush_writers(void *ctx)
@@ -160,19 +212,19 @@ static void flush_writers(void *ctx)
     struct session *session = ctx;
     int *fds;
     size_t n = handle_writers(session->fs->handles, &fds);
+    struct flush_list list = {.paths = calloc(n + 1, sizeof(*list.paths))};
     for (size_t i = 0; i < n; i++) {
-        char visible[PATH_MAX], path[2 * PATH_MAX];
-        int found = tree_path(session->fs->tree, fds[i], visible, sizeof(visible));
+        char *path = list.paths != NULL ? path_in_mount(session, fds[i]) : NULL;
         close(fds[i]);
-        snprintf(path, sizeof(path), "%s/%s", session->options->mountpoint, visible);
-        int fd = found == 0 ? open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC) : -1;
-        if (fd < 0)
-            continue;
-        if (fsync(fd) < 0)
-            log_error("%s: %s", visible, strerror(errno));
-        close(fd);
+        if (path != NULL)
+            list.paths[list.n++] = path;
     }
     free(fds);
+    if (list.n > 0)
+        flush_listed(&list);
+    for (size_t i = 0; i < list.n; i++)
+        free(list.paths[i]);
+    free(list.paths);
 }
 
 /* What still waits for an answer gets an error now. The session's descriptor must not be closed

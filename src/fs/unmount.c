@@ -46,6 +46,7 @@ void unmount_block_signals(void)
     end_signals(&set);
     pthread_sigmask(SIG_BLOCK, &set, NULL);
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGCHLD, SIG_DFL); /* whoever started us may not have cared for children; we wait for ours */
 }
 
 static void end_loop(struct unmount *unmount)

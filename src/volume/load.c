@@ -174,10 +174,22 @@ static bool is_filled(const struct stack *stack)
     return fstat(stack->fd, &now) == 0 && now.st_size > 0;
 }
 
+/* Nobody uses it, nothing of it is loaded, and its backing file has nothing: somebody else has emptied
+ * it. What the caller saw of it may be older than its bytes. */
+static bool is_emptied(const struct stack *stack, const struct stat *seen)
+{
+    return seen->st_size == 0 && stack->readers + stack->writers + stack->pins == 0 &&
+           !stack->modified && stack->overlay.bytes == 0 && stack->n_jobs == 0 &&
+           !stack->flushing && !stack->syncing && stack->blob == NULL && stack->layout == NULL &&
+           !is_filled(stack);
+}
+
 void stack_refresh(struct stack *stack, const struct stat *st)
 {
     bool mine = !stack->volume->config.read_only &&
                 (stack->kind != STACK_EMPTY || stack->modified || stack->overlay.bytes > 0);
+    if (mine && stack->kind == STACK_BLOB && is_emptied(stack, st))
+        mine = false;
     if (mine || stack->transition || stack->plain_io > 0)
         return;
     if (stack->volume->config.read_only)
@@ -190,6 +202,7 @@ void stack_refresh(struct stack *stack, const struct stat *st)
     stack->damaged = false;
     blobref_put(stack->volume, &stack->blob);
     stack->kind = kind;
+    stack->attr.valid = false;
     if (kind == STACK_EMPTY)
         stack->size = 0;
     if (stack->data_fd < 0 && kind != STACK_BLOB && stack->readers + stack->writers > 0)

@@ -5,10 +5,12 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+import time
 import unittest
 
 sys.path.insert(0, os.path.dirname(__file__))
-from mounted import Mounted, eventually, main, read, write, PROGRAM, ROOT  # noqa: E402
+from mounted import DEADLINE_S, Mounted, eventually, main, read, write, PROGRAM, ROOT  # noqa: E402
 
 SIZE = 3 << 20
 
@@ -142,6 +144,33 @@ class Ending(unittest.TestCase):
         self.m.process = None
         self.m.start()
         self.m.path("a.bin")
+
+    def test_killed_while_it_flushes_files_that_are_being_synced(self):
+        """Flushing asks the mount itself, and whoever is asked dies: it must not take all down."""
+        def work(fd):
+            with contextlib.suppress(OSError):
+                for _ in range(1000):
+                    os.pwrite(fd, b"II*\0" + bytes(1 << 20), 0)
+                    os.fsync(fd)
+        for _ in range(4):
+            fds = [os.open(self.m.path("%d.tif" % i), os.O_CREAT | os.O_RDWR) for i in range(4)]
+            threads = [threading.Thread(target=work, args=(fd,), daemon=True) for fd in fds]
+            for t in threads:
+                t.start()
+            time.sleep(0.2)
+            self.m.signal()
+            eventually(lambda: "still in use" in self.m.messages(), "the flush")
+            self.m.process.kill()
+            self.assertEqual(self.m.process.wait(DEADLINE_S), -signal.SIGKILL)
+            for t in threads:
+                t.join(DEADLINE_S)
+                self.assertFalse(t.is_alive())
+            for fd in fds:
+                with contextlib.suppress(OSError):
+                    os.close(fd)
+            subprocess.run(["umount", "-l", self.m.mnt] if ROOT else
+                           ["fusermount3", "-u", "-z", self.m.mnt], stderr=subprocess.DEVNULL)
+            self.m.start()  # nobody has kept the lock of the store
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ import random
 import sys
 
 sys.path.insert(0, os.path.dirname(__file__))
-from mounted import MountedCase, main, read, write  # noqa: E402
+from mounted import MountedCase, eventually, main, read, write  # noqa: E402
 
 WIDTH, HEIGHT = 512, 256
 
@@ -140,6 +140,19 @@ class Rules(MountedCase):
             self.assertEqual(read(self.p("b.tif")), second)
             self.assertEqual(os.listdir(self.d), ["b.tif"])
             self.assertEqual(len(os.listdir(self.s())), 1)
+
+    def test_stack_emptied_behind_the_mounts_back(self):
+        data = stack(3)
+        write(self.p("a.tif"), data)
+        self.drain()
+        eventually(lambda: read(self.p("a.tif")) == data, "the stack")
+        os.truncate(self.s("a.tif.sqy"), 0)
+        eventually(lambda: os.stat(self.p("a.tif")).st_size == 0, "the empty file")
+        self.assertEqual(read(self.p("a.tif")), b"")
+        write(self.p("a.tif"), data)
+        self.drain()
+        self.m.restart()
+        self.assertEqual(read(self.p("a.tif")), data)
 
 
 if __name__ == "__main__":

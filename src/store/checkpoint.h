@@ -95,17 +95,4 @@ void checkpoint_mark_write(const struct checkpoint_mark *mark,
 int checkpoint_mark_parse(const uint8_t *frame, const struct checkpoint_trailer *trailer,
                           struct checkpoint_mark *out);
 
-/* ---- directories ---- */
-
-struct directory {
-    struct page_ref *refs; /* ascending low keys */
-    size_t n;
-};
-
-void directory_clear(struct directory *directory);
-/* What the directory is after a record. 0, -ENOMEM, -EBADMSG where it does not add up. */
-int directory_apply(struct directory *directory, const struct checkpoint *checkpoint);
-/* Tree over the pages' checksums. */
-int directory_digest(const struct page_ref *refs, size_t n, uint64_t *digest);
-
 #endif

@@ -58,8 +58,6 @@ static bool is_damage(int r)
     return r == -EBADMSG || r == -ENODATA;
 }
 
-/* ---- reading ---- */
-
 static int read_at(struct search *s, void *buf, size_t len, uint64_t off)
 {
     uint64_t cost = len > BUDGET_READ ? len : BUDGET_READ;
@@ -129,8 +127,6 @@ static int load_at(struct search *s, uint64_t off, struct loaded *out)
     r = read_frame(s, &trailer, &frame);
     return r < 0 ? r : parse_loaded(&trailer, frame, out);
 }
-
-/* ---- a chain ---- */
 
 struct chain {
     struct loaded records[CHECKPOINT_MAX_CHAIN + 1]; /* newest first */
@@ -290,8 +286,6 @@ static int take_or_earlier(struct search *s, struct loaded *newest, struct locat
             return r;
     }
 }
-
-/* ---- searching ---- */
 
 static int take_at(struct search *s, uint64_t off, struct located *out)
 {

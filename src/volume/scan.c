@@ -303,7 +303,7 @@ int scan_walk(int dir_fd, bool is_root, scan_walk_fn *fn, void *ctx, unsigned *n
     int fd = reopen(dir_fd);
     if (fd < 0)
         return fd;
-    int r = tree_create(fd, &walk.tree);
+    int r = tree_create(&io_system, fd, &walk.tree);
     if (r < 0) {
         close(fd);
         return r;

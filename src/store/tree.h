@@ -57,8 +57,9 @@ int tree_become_blob(struct tree *tree, int fd);
 int tree_become_plain(struct tree *tree, int fd);
 /* Replaces the regular file behind `fd` (either spelling) by the finished blob `temp_name` in
  * directory `temp_dir` on the same filesystem: one rename, and for a plain file the unlink of the
- * old spelling. The directories are synced. 0; 1: replaced, but a sync failed, so a power cut may
- * undo it; or the errors above, also -EBUSY where it has other links: nothing has changed then. */
+ * old spelling. The directories are synced. The caller has the blob open, so that its inode stays
+ * its own. 0; 1: replaced, but a sync failed, so a power cut may undo it; or the errors above, also
+ * -EBUSY where it has other links: the file is as it was then, but the blob may be gone. */
 int tree_replace(struct tree *tree, int fd, int temp_dir, const char *temp_name);
 
 /* Visible path of an open file or directory relative to the root ("" for the root itself), no

@@ -16,6 +16,14 @@ static int sync_dir(const struct io *io, int dir_fd)
     return r;
 }
 
+/* Whether a name is that of the blob. */
+static bool is_at(int dir_fd, const char *path, const struct stat *blob)
+{
+    struct stat st;
+    return fstatat(dir_fd, path, &st, AT_SYMLINK_NOFOLLOW) == 0 && st.st_ino == blob->st_ino &&
+           st.st_dev == blob->st_dev;
+}
+
 /* First half: the blob takes its name, which for a plain file is the one that its old name hides.
  */
 static int replace_begin(const struct tree *tree, int fd, int temp_dir, const char *temp_name,
@@ -39,17 +47,28 @@ static int replace_end(const struct tree *tree, int fd, const struct tree_place 
                        const char *path, const struct stat *blob)
 {
     struct tree_place now;
-    struct stat st;
     int r = tree_place_find(tree, fd, &now);
     if (r < 0)
         return r;
-    if (strcmp(now.stored, before->stored) != 0 ||
-        fstatat(now.dir_fd, path, &st, AT_SYMLINK_NOFOLLOW) < 0 || st.st_ino != blob->st_ino ||
-        st.st_dev != blob->st_dev)
+    if (strcmp(now.stored, before->stored) != 0 || !is_at(now.dir_fd, path, blob))
         r = -ESTALE;
     else if (unlinkat(now.dir_fd, now.stored, 0) < 0)
         r = -errno;
     close(now.dir_fd);
+    return r;
+}
+
+/* The blob has its name on the disk, or `synced` says why not: the plain file's goes, or where that
+ * may not be, the blob's, so that no copy stands in for the file one day. By then the name may be
+ * another file's, which stays. */
+static int take_place(struct tree *tree, int fd, const struct tree_place *place, const char *path,
+                      const struct stat *blob, int synced)
+{
+    pthread_rwlock_wrlock(&tree->lock);
+    int r = synced < 0 ? synced : replace_end(tree, fd, place, path, blob);
+    if (r < 0 && is_at(place->dir_fd, path, blob))
+        unlinkat(place->dir_fd, path, 0);
+    pthread_rwlock_unlock(&tree->lock);
     return r;
 }
 
@@ -66,18 +85,10 @@ int tree_replace(struct tree *tree, int fd, int temp_dir, const char *temp_name)
     /* The blob's name must be on disk before the other name of the same bytes goes. */
     r = sync_dir(tree->io, place.dir_fd);
     if (strcmp(path, place.stored) != 0) {
-        if (r < 0) { /* the plain file stays what counts */
+        r = take_place(tree, fd, &place, path, &blob, r);
+        if (r < 0) {
             close(place.dir_fd);
             return r;
-        }
-        pthread_rwlock_wrlock(&tree->lock);
-        int ended = replace_end(tree, fd, &place, path, &blob);
-        if (ended < 0) /* the plain file went elsewhere: its copy must not stand in for it */
-            unlinkat(place.dir_fd, path, 0);
-        pthread_rwlock_unlock(&tree->lock);
-        if (ended < 0) {
-            close(place.dir_fd);
-            return ended;
         }
         r = sync_dir(tree->io, place.dir_fd);
     }

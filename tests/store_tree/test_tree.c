@@ -494,6 +494,7 @@ static void a_plain_file_stays_until_the_blobs_name_is_synced(void **state)
     struct io_faulty io;
     assert_int_equal(replace_with_fault(&f, "p", IO_FSYNC, 1, &io), -EIO);
     assert_true(is(&f, "p", "plain"));
+    assert_false(exists(&f, "p.sqy")); /* nor does a copy stay that could stand in for it */
     drop_faulty_store(&f, &io);
 }
 
@@ -538,6 +539,31 @@ static void the_old_name_goes_after_the_new_one_is_synced(void **state)
     io.hook = watch_order;
     io.hook_ctx = &f;
     assert_int_equal(tree_replace(f.tree, fd, temp, "t"), 0);
+    close(fd);
+    close(temp);
+    drop_faulty_store(&f, &io);
+}
+
+/* Somebody gives the name to another stack while the blob's is being synced. */
+static void rename_meanwhile(void *ctx, enum io_faulty_call call, unsigned nth)
+{
+    struct fixture *f = ctx;
+    if (call == IO_FSYNC && nth == 1)
+        assert_int_equal(tree_rename(f->tree, f->dir, "b", f->dir, "p", 0), 0);
+}
+
+static void what_takes_the_name_meanwhile_stays(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct io_faulty io;
+    int temp = make_faulty_store(&f, &io), fd = openat(f.dir, "p", O_PATH);
+    int blob = openat(temp, "t", O_PATH);
+    io.hook = rename_meanwhile;
+    io.hook_ctx = &f;
+    assert_int_equal(tree_replace(f.tree, fd, temp, "t"), -ESTALE);
+    assert_true(is(&f, "p", "blob"));
+    close(blob);
     close(fd);
     close(temp);
     drop_faulty_store(&f, &io);
@@ -849,6 +875,7 @@ int main(void)
         cmocka_unit_test(a_plain_file_stays_until_the_blobs_name_is_synced),
         cmocka_unit_test(a_replacement_that_is_not_synced_is_told),
         cmocka_unit_test(the_old_name_goes_after_the_new_one_is_synced),
+        cmocka_unit_test(what_takes_the_name_meanwhile_stays),
         cmocka_unit_test(a_rename_that_fails_changes_no_name),
         TEST(types_do_not_replace_each_other),
         TEST(names_move_across_the_suffix),

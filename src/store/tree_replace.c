@@ -24,6 +24,18 @@ static bool is_at(int dir_fd, const char *path, const struct stat *blob)
            st.st_dev == blob->st_dev;
 }
 
+/* A file that takes another spelling takes it from nobody: it is the one that its name shows. */
+static int check_shown(const struct tree_place *place, const char *path)
+{
+    struct spelled shown;
+    if (strcmp(path, place->stored) == 0)
+        return 0;
+    int r = spelling_find(place->dir_fd, place->visible, &shown);
+    if (r < 0)
+        return r;
+    return strcmp(spelling_of(&shown), place->stored) == 0 ? 0 : -EEXIST;
+}
+
 /* First half: the blob takes its name, which for a plain file is the one that its old name hides.
  */
 static int replace_begin(const struct tree *tree, int fd, int temp_dir, const char *temp_name,
@@ -33,6 +45,8 @@ static int replace_begin(const struct tree *tree, int fd, int temp_dir, const ch
     if (r < 0)
         return r;
     r = names_to_stored(place->visible, true, path);
+    if (r == 0)
+        r = check_shown(place, path);
     if (r == 0 && fstatat(temp_dir, temp_name, blob, AT_SYMLINK_NOFOLLOW) < 0)
         r = -errno;
     if (r == 0)

@@ -438,7 +438,22 @@ static void replace_takes_both_spellings(void **state)
     close(temp);
 }
 
+/* x.SQY that x.sqy hides: nothing of its visible name is its own to replace. */
+static void a_shadow_replaces_no_file(void **state)
+{
+    struct fixture *f = *state;
+    put(f->dir, "x.SQY", "hidden");
+    int fd = openat(f->dir, "x.SQY", O_PATH);
+    put(f->dir, "x.sqy", "shown");
+    put(f->dir, "t", "new");
+    assert_int_equal(tree_replace(f->tree, fd, f->dir, "t"), -EEXIST);
+    assert_true(is(f, "x", "shown"));
+    assert_true(exists(f, "t"));
+    close(fd);
+}
+
 /* ---- a disk that fails ---- */
+
 
 /* A store on `io` with a plain file p, a blob b, and what shall replace one of them, as "t". */
 static int make_faulty_store(struct fixture *f, struct io_faulty *io)
@@ -871,6 +886,7 @@ int main(void)
         TEST(paths),
         TEST(a_moved_file_is_found),
         TEST(replace_takes_both_spellings),
+        TEST(a_shadow_replaces_no_file),
         cmocka_unit_test(a_failed_rename_replaces_nothing),
         cmocka_unit_test(a_plain_file_stays_until_the_blobs_name_is_synced),
         cmocka_unit_test(a_replacement_that_is_not_synced_is_told),

@@ -103,11 +103,13 @@ static int require_empty(int dir_fd, const char *name)
         close(fd);
         return r;
     }
-    unsigned n = 0;
+    unsigned n = 0; /* "." and ".." are entries */
+    errno = 0;
     while (n <= 2 && readdir(dir) != NULL)
         n++;
+    int r = n <= 2 ? -errno : -ENOTEMPTY;
     closedir(dir);
-    return n <= 2 ? 0 : -ENOTEMPTY;
+    return r;
 }
 
 int spelling_prepare_removal(int dir_fd, const struct spelled *file)

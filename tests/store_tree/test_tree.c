@@ -59,6 +59,19 @@ int __wrap_unlinkat(int dir, const char *name, int flags)
     return __real_unlinkat(dir, name, flags);
 }
 
+/* Whether directories cannot be read. */
+static bool readdir_fails;
+
+struct dirent *__real_readdir64(DIR *dir);
+struct dirent *__wrap_readdir64(DIR *dir);
+struct dirent *__wrap_readdir64(DIR *dir)
+{
+    if (!readdir_fails)
+        return __real_readdir64(dir);
+    errno = EIO;
+    return NULL;
+}
+
 /* ---- a store ---- */
 
 struct fixture {
@@ -487,6 +500,19 @@ static void drop_faulty_store(struct fixture *f, struct io_faulty *io)
     io_faulty_clear(io);
 }
 
+static void a_directory_that_cannot_be_read_is_not_empty(void **state)
+{
+    struct fixture *f = *state;
+    assert_int_equal(tree_mkdir(f->tree, f->dir, "d", 0755), 0);
+    put(f->dir, "d/x", "x");
+    put(f->dir, "d.sqy", "shadow");
+    readdir_fails = true;
+    int r = tree_rmdir(f->tree, f->dir, "d");
+    readdir_fails = false;
+    assert_int_equal(r, -EIO);
+    assert_true(exists(f, "d.sqy"));
+}
+
 static void a_failed_rename_replaces_nothing(void **state)
 {
     (void)state;
@@ -887,6 +913,7 @@ int main(void)
         TEST(a_moved_file_is_found),
         TEST(replace_takes_both_spellings),
         TEST(a_shadow_replaces_no_file),
+        TEST(a_directory_that_cannot_be_read_is_not_empty),
         cmocka_unit_test(a_failed_rename_replaces_nothing),
         cmocka_unit_test(a_plain_file_stays_until_the_blobs_name_is_synced),
         cmocka_unit_test(a_replacement_that_is_not_synced_is_told),

@@ -28,7 +28,11 @@ static ssize_t system_pwrite(const struct io *io, int fd, const void *buf, size_
 static int system_fdatasync(const struct io *io, int fd)
 {
     (void)io;
-    return fdatasync(fd) < 0 ? -errno : 0;
+    int r;
+    do {
+        r = fdatasync(fd);
+    } while (r < 0 && errno == EINTR);
+    return r < 0 ? -errno : 0;
 }
 
 static int system_ftruncate(const struct io *io, int fd, uint64_t size)
@@ -44,7 +48,11 @@ static int system_ftruncate(const struct io *io, int fd, uint64_t size)
 static int system_fsync(const struct io *io, int fd)
 {
     (void)io;
-    return fsync(fd) < 0 ? -errno : 0;
+    int r;
+    do {
+        r = fsync(fd);
+    } while (r < 0 && errno == EINTR);
+    return r < 0 ? -errno : 0;
 }
 
 static int system_rename(const struct io *io, int from_dir, const char *from, int to_dir,

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -146,6 +147,43 @@ static void short_reads_and_writes_are_continued(void **state)
     assert_int_equal(io_pwrite_full(&slow, fd, "x", 1, 0), -EBADF);
 }
 
+/* A signal comes while every other sync waits, as on network filesystems. */
+static bool interrupted;
+
+static int interrupt(void)
+{
+    interrupted = !interrupted;
+    errno = EINTR;
+    return interrupted ? -1 : 0;
+}
+
+int __real_fdatasync(int fd);
+int __wrap_fdatasync(int fd);
+int __wrap_fdatasync(int fd)
+{
+    return interrupt() < 0 ? -1 : __real_fdatasync(fd);
+}
+
+int __real_fsync(int fd);
+int __wrap_fsync(int fd);
+int __wrap_fsync(int fd)
+{
+    return interrupt() < 0 ? -1 : __real_fsync(fd);
+}
+
+static void a_sync_goes_on_after_a_signal(void **state)
+{
+    (void)state;
+    char name[] = "/tmp/sqyfs-io-XXXXXX";
+    int fd = mkstemp(name);
+    assert_true(fd >= 0);
+    unlink(name);
+    assert_int_equal(io_system.fdatasync(&io_system, fd), 0);
+    assert_int_equal(io_system.fsync(&io_system, fd), 0);
+    assert_false(interrupted);
+    close(fd);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -157,6 +195,7 @@ int main(void)
         cmocka_unit_test(workq_runs_everything_before_it_goes),
         cmocka_unit_test(workq_of_one_thread_keeps_order),
         cmocka_unit_test(short_reads_and_writes_are_continued),
+        cmocka_unit_test(a_sync_goes_on_after_a_signal),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -74,8 +74,8 @@ int scan_row(struct blob *blob, const struct stat *backing, const char *path, st
     row->width = info.width;
     row->spp = info.spp;
     row->channels = info.channels;
-    row->slices = info.slices;
-    row->frames = info.frames;
+    row->planes = info.slices;
+    row->timepoints = info.frames;
     row->voxel_x = info.voxel_x;
     row->voxel_y = info.voxel_y;
     row->voxel_z = info.voxel_z;

@@ -153,14 +153,14 @@ static int add_pipeline(struct blob *blob, const char *text, uint32_t *id)
     }
     size_t len = strlen(text);
     if (blob->n_pipelines == BLOB_MAX_PIPELINES || len > CHECKPOINT_MAX_TEXT ||
-        blob->pipelines_bytes + len + 4 > CHECKPOINT_MAX_TEXTS)
+        blob->pipelines_bytes + CHECKPOINT_TEXT_BYTES(len) > CHECKPOINT_MAX_TEXTS)
         return -ENOSPC;
     char *copy = strdup(text);
     if (!copy)
         return -ENOMEM;
     *id = blob->n_pipelines;
     blob->pipelines[blob->n_pipelines++] = copy;
-    blob->pipelines_bytes += len + 4;
+    blob->pipelines_bytes += CHECKPOINT_TEXT_BYTES(len);
     return 0;
 }
 

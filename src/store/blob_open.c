@@ -66,7 +66,7 @@ static int adopt(struct blob *blob, struct located *found)
     memcpy(blob->id, found->id, sizeof(blob->id));
     for (uint32_t i = 0; i < found->n_pipelines; i++) {
         blob->pipelines[i] = found->pipelines[i];
-        blob->pipelines_bytes += strlen(found->pipelines[i]) + 4;
+        blob->pipelines_bytes += CHECKPOINT_TEXT_BYTES(strlen(found->pipelines[i]));
     }
     blob->n_pipelines = found->n_pipelines;
     found->n_pipelines = 0;

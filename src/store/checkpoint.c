@@ -77,7 +77,7 @@ static uint64_t texts_bytes(const struct checkpoint *c)
 {
     uint64_t n = 0;
     for (uint32_t i = c->first_pipeline; i < c->n_pipelines; i++)
-        n += 4 + strlen(c->pipelines[i]);
+        n += CHECKPOINT_TEXT_BYTES(strlen(c->pipelines[i]));
     return n;
 }
 
@@ -180,7 +180,7 @@ static bool fixed_is_valid(const struct checkpoint *c, uint32_t flags, uint32_t 
     if (flags & ~(uint32_t)(FLAG_META | FLAG_UNSYNCED) || reserved != 0 ||
         (!(flags & FLAG_META) && c->meta_len != 0))
         return false;
-    if (c->prev >= c->off || c->size > INT64_MAX || c->mtime.tv_nsec >= 1000000000)
+    if (c->prev >= c->off || c->size > INT64_MAX || c->mtime.tv_nsec > CHECKPOINT_MAX_NSEC)
         return false;
     if (c->chain > CHECKPOINT_MAX_CHAIN || c->meta_len >= BLOB_MAX_META)
         return false;

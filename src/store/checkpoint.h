@@ -19,7 +19,11 @@
 #define CHECKPOINT_MAX_CHAIN       64u         /* records to be read on top of a full one */
 #define CHECKPOINT_MAX_CHAIN_BYTES (2 * CHECKPOINT_MAX_BYTES)
 #define CHECKPOINT_MAX_TEXT        (64u << 10) /* of one pipeline */
-#define CHECKPOINT_MAX_TEXTS       (1u << 20)  /* of all pipelines, lengths included */
+#define CHECKPOINT_MAX_TEXTS       (1u << 20)  /* of all pipelines, as CHECKPOINT_TEXT_BYTES() */
+#define CHECKPOINT_MAX_NSEC        999999999   /* of mtime */
+
+/* A pipeline's text in a record: its length and its bytes. */
+#define CHECKPOINT_TEXT_BYTES(len) (4 + (uint64_t)(len))
 
 #define CHECKPOINT_TRAILER_BYTES 48u
 #define CHECKPOINT_MARK_BYTES    80u

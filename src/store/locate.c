@@ -13,8 +13,8 @@
 #include "base/sum.h"
 #include "store/frame.h"
 
-#define WINDOW_FIRST  (64u << 10)
-#define WINDOW        (4u << 20)
+#define WINDOW_FIRST  (64u << 10)    /* bytes: a checkpoint that ends the file, in one read */
+#define WINDOW        (4u << 20)     /* bytes: what a search reads at a time after that */
 #define BUDGET_MIN    (256ull << 20) /* two chains as long as they may be */
 #define BUDGET_MAX    (1ull << 30)
 #define BUDGET_READ   4096u /* the least a read is counted as */

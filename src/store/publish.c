@@ -258,7 +258,7 @@ int blob_checkpoint(struct blob *blob, const struct blob_state *state, unsigned 
     if (!blob->writable)
         return -EROFS;
     if (state->size > INT64_MAX || strlen(state->meta) >= BLOB_MAX_META ||
-        state->mtime.tv_nsec < 0 || state->mtime.tv_nsec >= 1000000000)
+        state->mtime.tv_nsec < 0 || state->mtime.tv_nsec > CHECKPOINT_MAX_NSEC)
         return -EINVAL;
     blob_begin_turn(blob);
     int r = checkpoint_in_turn(blob, state, flags);

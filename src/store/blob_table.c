@@ -104,6 +104,7 @@ int blob_prepare(struct blob *blob, uint64_t off, uint64_t len)
     }
     return r < 0 ? r : 0;
 }
+
 /* A reader sees nothing behind the size; a writer's stack may be growing past the last checkpoint.
  */
 static void clip(const struct blob *blob, uint64_t off, struct blob_extent *extent)

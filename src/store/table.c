@@ -273,6 +273,7 @@ void table_attach(struct table *table, const struct page_ref *ref, struct record
     }
     records_free(records);
 }
+
 void table_check(const struct table *table)
 {
     struct page_totals all = {0};

@@ -467,7 +467,6 @@ static void a_shadow_replaces_no_file(void **state)
 
 /* ---- a disk that fails ---- */
 
-
 /* A store on `io` with a plain file p, a blob b, and what shall replace one of them, as "t". */
 static int make_faulty_store(struct fixture *f, struct io_faulty *io)
 {

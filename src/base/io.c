@@ -1,6 +1,8 @@
 #include "base/io.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
 #include <unistd.h>
 
 static ssize_t system_pread(const struct io *io, int fd, void *buf, size_t len, uint64_t off)
@@ -26,7 +28,11 @@ static ssize_t system_pwrite(const struct io *io, int fd, const void *buf, size_
 static int system_fdatasync(const struct io *io, int fd)
 {
     (void)io;
-    return fdatasync(fd) < 0 ? -errno : 0;
+    int r;
+    do {
+        r = fdatasync(fd);
+    } while (r < 0 && errno == EINTR);
+    return r < 0 ? -errno : 0;
 }
 
 static int system_ftruncate(const struct io *io, int fd, uint64_t size)
@@ -39,11 +45,32 @@ static int system_ftruncate(const struct io *io, int fd, uint64_t size)
     return r < 0 ? -errno : 0;
 }
 
+static int system_fsync(const struct io *io, int fd)
+{
+    (void)io;
+    int r;
+    do {
+        r = fsync(fd);
+    } while (r < 0 && errno == EINTR);
+    return r < 0 ? -errno : 0;
+}
+
+static int system_rename(const struct io *io, int from_dir, const char *from, int to_dir,
+                         const char *to, unsigned flags)
+{
+    (void)io;
+    int r =
+        flags ? renameat2(from_dir, from, to_dir, to, flags) : renameat(from_dir, from, to_dir, to);
+    return r < 0 ? -errno : 0;
+}
+
 const struct io io_system = {
     .pread = system_pread,
     .pwrite = system_pwrite,
     .fdatasync = system_fdatasync,
     .ftruncate = system_ftruncate,
+    .fsync = system_fsync,
+    .rename = system_rename,
 };
 
 ssize_t io_pread_full(const struct io *io, int fd, void *buf, size_t len, uint64_t off)

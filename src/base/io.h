@@ -1,5 +1,6 @@
 /* The system calls by which bytes reach and leave the store, behind a table, so that a test can
- * put a failing disk (base/io_faulty.h in the tests) below everything that writes.
+ * put a failing disk (store/io_faulty.h in the tests) below everything that writes: bytes, and the
+ * names that make them count.
  *
  * All return >= 0 or a negative errno; EINTR is never seen by the caller. */
 #ifndef SQYFS_BASE_IO_H
@@ -14,6 +15,10 @@ struct io {
     ssize_t (*pwrite)(const struct io *io, int fd, const void *buf, size_t len, uint64_t off);
     int (*fdatasync)(const struct io *io, int fd);
     int (*ftruncate)(const struct io *io, int fd, uint64_t size);
+    int (*fsync)(const struct io *io, int fd); /* of a directory: its names */
+    /* `flags` as renameat2(2) has them */
+    int (*rename)(const struct io *io, int from_dir, const char *from, int to_dir, const char *to,
+                  unsigned flags);
 };
 
 /* The real ones. */

@@ -31,8 +31,8 @@ void rows_json(struct json *json, const struct index_row *row)
     json_number(json, "width", row->width);
     json_number(json, "spp", row->spp);
     json_number(json, "channels", row->channels);
-    json_number(json, "slices", row->slices);
-    json_number(json, "frames", row->frames);
+    json_number(json, "planes", row->planes);
+    json_number(json, "timepoints", row->timepoints);
     json_key(json, "voxel_um");
     json_list(json);
     json_real(json, NULL, row->voxel_x);

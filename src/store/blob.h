@@ -127,7 +127,7 @@ const char *blob_pipeline_text(struct blob *blob, uint32_t id);
  * hole may follow. 0 or -EAGAIN. */
 int blob_find(struct blob *blob, uint64_t off, struct blob_extent *out);
 
-/* How many unchanged table pages stay in memory (default: 256, about 6 MiB). */
+/* How many unchanged table pages stay in memory (default: TABLE_RESIDENT_PAGES). */
 void blob_limit_pages(struct blob *blob, size_t n_pages);
 
 /* Loads the table pages around [off, off+len), and their neighbours as far as commit and punch need

@@ -1,4 +1,5 @@
-/* Inside a blob: shared by blob.c (life, table, chunks) and publish.c (checkpoints), nobody else.
+/* Inside a blob: shared by blob.c (life), blob_open.c, blob_header.c, blob_table.c, blob_append.c,
+ * blob_read.c, blob_sync.c, draft.c and publish.c (checkpoints), nobody else.
  *
  * Two levels of exclusion. `lock` guards every field marked so and is never held over I/O; it is a
  * leaf. `busy` is the turn of the one thread that checkpoints or rewrites the header: taken by
@@ -11,6 +12,7 @@
 
 #include "store/blob.h"
 #include "store/checkpoint.h"
+#include "store/parts.h"
 #include "store/table.h"
 
 /* Threads that load pages at once share these; more make their own for the moment. */
@@ -79,9 +81,14 @@ struct blob {
     unsigned n_coders;
 };
 
+/* blob.c */
 void blob_begin_turn(struct blob *blob);
 void blob_end_turn(struct blob *blob);
+/* An empty blob without a header; blob_free() leaves the descriptor open. */
+int blob_make(const struct io *io, int fd, bool writable, struct blob **out);
+void blob_free(struct blob **blob);
 
+/* blob_append.c */
 /* Reserves len bytes at the end and enters them in blob->rooms. lock held. 0 or -EFBIG. */
 int blob_reserve(struct blob *blob, uint64_t len, struct blob_room *room);
 /* Writes a piece of a room. */
@@ -89,30 +96,41 @@ int blob_fill(struct blob *blob, const struct blob_room *room, uint64_t at, cons
               size_t len);
 /* The room is written, or dead: given back where it is still the last. lock held. */
 void blob_leave(struct blob *blob, struct blob_room *room, bool written);
+/* Fills a room from its start and leaves it. Lock not held. */
+int blob_finish(struct blob *blob, struct blob_room *room, const void *data, size_t len);
 
+/* blob_header.c */
+/* A copy of `pipename` that lives as long as the blob. lock held, or the blob is not shared yet. */
+int blob_keep_pipename(struct blob *blob, const char *pipename, const char **kept);
 /* The header as it shall be from now on. The caller has the turn. */
 int blob_put_header(struct blob *blob, const struct blob_header *header, bool sync);
+/* sqeazy must not read what is no longer in its order. The caller has the turn. */
+int blob_leave_upstream_form(struct blob *blob);
 
+/* blob_table.c */
 /* Loads a page and attaches it. */
 int blob_load_page(struct blob *blob, const struct page_ref *ref, uint64_t high);
-
+/* Loads the first page with bytes of [off, end) that is not here; with `wanted` only one for which
+ * a call has returned -EAGAIN. 1, or 0 where there is none. */
+int blob_load_missing(struct blob *blob, uint64_t off, uint64_t end, bool wanted);
 struct page_coder *blob_take_coder(struct blob *blob, int *error);
 void blob_give_coder(struct blob *blob, struct page_coder **coder);
 
+/* blob_read.c */
 /* Reads a BLOB_SPLIT chunk's list of parts. Returns their number or a negative errno. */
-#define BLOB_MAX_PARTS      64u
-#define BLOB_PARTS_HEAD     16u /* frame head, magic, number */
-#define BLOB_PARTS_BYTES(n) (BLOB_PARTS_HEAD + 12u * (n) + 8u)
 int blob_read_parts(struct blob *blob, const struct blob_chunk *chunk,
-                    struct blob_part parts[BLOB_MAX_PARTS]);
+                    struct blob_part parts[PARTS_MAX]);
+
+/* blob_sync.c */
+/* fdatasync with what its outcome means. Lock not held. */
+int blob_sync(struct blob *blob);
+/* Writes again what a failed sync may have lost of the snapshot's chunks. -EIO where one of them
+ * is. */
+int blob_rewrite_suspects(struct blob *blob, const struct table_snapshot *snapshot);
 
 /* publish.c */
 /* Writes an empty first checkpoint, so that a blob cut off before its first real one opens. The
  * caller has the turn. */
 int publish_birth(struct blob *blob);
-/* fdatasync with what its outcome means. Lock not held. */
-int publish_sync(struct blob *blob);
-/* A sync has failed. lock held. */
-void publish_distrust(struct blob *blob);
 
 #endif

@@ -1,7 +1,6 @@
 #include "store/checkpoint.h"
 
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/le.h"
@@ -18,8 +17,6 @@
 enum { FLAG_META = 1, FLAG_UNSYNCED = 2 };
 
 _Static_assert(FIXED_BYTES + CHECKPOINT_TRAILER_BYTES == CHECKPOINT_EMPTY_BYTES, "sizes differ");
-
-/* ---- trailer ---- */
 
 static void trailer_write(uint8_t *frame, size_t len, const uint8_t *id, uint64_t off)
 {
@@ -54,8 +51,6 @@ bool checkpoint_frame_is_whole(const uint8_t *frame, const struct checkpoint_tra
            sum64(frame, trailer->len - CHECKPOINT_TRAILER_BYTES) == trailer->sum;
 }
 
-/* ---- marks ---- */
-
 void checkpoint_mark_write(const struct checkpoint_mark *mark,
                            const uint8_t id[CHECKPOINT_ID_BYTES], uint64_t off,
                            uint8_t frame[CHECKPOINT_MARK_BYTES])
@@ -78,13 +73,11 @@ int checkpoint_mark_parse(const uint8_t *frame, const struct checkpoint_trailer 
     return out->last < trailer->off && out->pending < trailer->off ? 0 : -EBADMSG;
 }
 
-/* ---- writing a checkpoint ---- */
-
 static uint64_t texts_bytes(const struct checkpoint *c)
 {
     uint64_t n = 0;
     for (uint32_t i = c->first_pipeline; i < c->n_pipelines; i++)
-        n += 4 + strlen(c->pipelines[i]);
+        n += CHECKPOINT_TEXT_BYTES(strlen(c->pipelines[i]));
     return n;
 }
 
@@ -157,8 +150,6 @@ uint64_t checkpoint_write(const struct checkpoint *c, uint8_t *frame, size_t len
     return le_load64(at);
 }
 
-/* ---- reading a checkpoint ---- */
-
 static void fixed_parse(const uint8_t *at, struct checkpoint *c)
 {
     memcpy(c->id, at + 16, CHECKPOINT_ID_BYTES);
@@ -189,7 +180,7 @@ static bool fixed_is_valid(const struct checkpoint *c, uint32_t flags, uint32_t 
     if (flags & ~(uint32_t)(FLAG_META | FLAG_UNSYNCED) || reserved != 0 ||
         (!(flags & FLAG_META) && c->meta_len != 0))
         return false;
-    if (c->prev >= c->off || c->size > INT64_MAX || c->mtime.tv_nsec >= 1000000000)
+    if (c->prev >= c->off || c->size > INT64_MAX || c->mtime.tv_nsec > CHECKPOINT_MAX_NSEC)
         return false;
     if (c->chain > CHECKPOINT_MAX_CHAIN || c->meta_len >= BLOB_MAX_META)
         return false;
@@ -294,93 +285,4 @@ const char *checkpoint_text(const struct checkpoint *c, uint32_t *at, uint32_t *
     const char *text = (const char *)c->texts_at + *at;
     *at += *len;
     return text;
-}
-
-/* ---- directories ---- */
-
-void directory_clear(struct directory *directory)
-{
-    free(directory->refs);
-    *directory = (struct directory){0};
-}
-
-static int compare_keys(const void *a, const void *b)
-{
-    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-    return (x > y) - (x < y);
-}
-
-/* The record's removed keys in ascending order; they need not be in the file. */
-static uint64_t *removed_keys(const struct checkpoint *c)
-{
-    uint64_t *keys = calloc((size_t)c->n_removed + 1, sizeof(*keys));
-    if (!keys)
-        return NULL;
-    for (uint32_t i = 0; i < c->n_removed; i++)
-        keys[i] = checkpoint_removed(c, i);
-    qsort(keys, c->n_removed, sizeof(*keys), compare_keys);
-    return keys;
-}
-
-/* Three ascending lists at once: the old entries without the removed keys, and the new ones over
- * them. */
-static size_t merge_refs(const struct directory *old, const uint64_t *keys,
-                         const struct checkpoint *c, struct page_ref *out)
-{
-    size_t n = 0, i = 0;
-    uint32_t k = 0, j = 0;
-    while (i < old->n || j < c->n_refs) {
-        struct page_ref added = {.low = UINT64_MAX};
-        if (j < c->n_refs)
-            added = checkpoint_ref(c, j);
-        if (i == old->n || added.low <= old->refs[i].low) {
-            i += i < old->n && added.low == old->refs[i].low;
-            out[n++] = added;
-            j++;
-            continue;
-        }
-        while (k < c->n_removed && keys[k] < old->refs[i].low)
-            k++;
-        if (k == c->n_removed || keys[k] != old->refs[i].low)
-            out[n++] = old->refs[i];
-        i++;
-    }
-    return n;
-}
-
-static bool directory_matches(const struct directory *directory, const struct checkpoint *c)
-{
-    struct page_totals totals = {0};
-    for (size_t i = 0; i < directory->n; i++)
-        page_totals_add(&totals, &directory->refs[i].totals);
-    return directory->n == c->n_pages && memcmp(&totals, &c->totals, sizeof(totals)) == 0;
-}
-
-int directory_apply(struct directory *directory, const struct checkpoint *c)
-{
-    uint64_t *keys = removed_keys(c);
-    struct directory next = {0};
-    next.refs = calloc(directory->n + c->n_refs + 1, sizeof(struct page_ref));
-    if (!keys || !next.refs) {
-        free(keys);
-        directory_clear(&next);
-        return -ENOMEM;
-    }
-    next.n = merge_refs(directory, keys, c, next.refs);
-    free(keys);
-    directory_clear(directory);
-    *directory = next;
-    return directory_matches(directory, c) ? 0 : -EBADMSG;
-}
-
-int directory_digest(const struct page_ref *refs, size_t n, uint64_t *digest)
-{
-    uint8_t *sums = malloc(n * 8 + 1);
-    if (!sums)
-        return -ENOMEM;
-    for (size_t i = 0; i < n; i++)
-        le_store64(sums + 8 * i, refs[i].sum);
-    *digest = sum64(sums, n * 8);
-    free(sums);
-    return 0;
 }

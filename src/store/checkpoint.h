@@ -19,7 +19,11 @@
 #define CHECKPOINT_MAX_CHAIN       64u         /* records to be read on top of a full one */
 #define CHECKPOINT_MAX_CHAIN_BYTES (2 * CHECKPOINT_MAX_BYTES)
 #define CHECKPOINT_MAX_TEXT        (64u << 10) /* of one pipeline */
-#define CHECKPOINT_MAX_TEXTS       (1u << 20)  /* of all pipelines, lengths included */
+#define CHECKPOINT_MAX_TEXTS       (1u << 20)  /* of all pipelines, as CHECKPOINT_TEXT_BYTES() */
+#define CHECKPOINT_MAX_NSEC        999999999   /* of mtime */
+
+/* A pipeline's text in a record: its length and its bytes. */
+#define CHECKPOINT_TEXT_BYTES(len) (4 + (uint64_t)(len))
 
 #define CHECKPOINT_TRAILER_BYTES 48u
 #define CHECKPOINT_MARK_BYTES    80u
@@ -94,18 +98,5 @@ void checkpoint_mark_write(const struct checkpoint_mark *mark,
 /* 0 or -EBADMSG: the frame is no mark. */
 int checkpoint_mark_parse(const uint8_t *frame, const struct checkpoint_trailer *trailer,
                           struct checkpoint_mark *out);
-
-/* ---- directories ---- */
-
-struct directory {
-    struct page_ref *refs; /* ascending low keys */
-    size_t n;
-};
-
-void directory_clear(struct directory *directory);
-/* What the directory is after a record. 0, -ENOMEM, -EBADMSG where it does not add up. */
-int directory_apply(struct directory *directory, const struct checkpoint *checkpoint);
-/* Tree over the pages' checksums. */
-int directory_digest(const struct page_ref *refs, size_t n, uint64_t *digest);
 
 #endif

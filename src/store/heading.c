@@ -49,8 +49,6 @@ int heading_write(const struct blob_header *header, const uint8_t id[CHECKPOINT_
     return r < 0 ? (int)r : 0;
 }
 
-/* ---- parsing ---- */
-
 static int parse_id(const char *hex, uint8_t id[CHECKPOINT_ID_BYTES])
 {
     if (!hex || strlen(hex) != 2 * CHECKPOINT_ID_BYTES ||

@@ -7,7 +7,7 @@
  *
  * Thread safe: one connection, one lock, never call it with another lock held. Callbacks run
  * without the lock and may call in here. A database found damaged later is replaced by an empty
- * one, with a line in the log. The only file that includes sqlite3.h is index.c. */
+ * one, with a line in the log. */
 #ifndef SQYFS_STORE_INDEX_H
 #define SQYFS_STORE_INDEX_H
 
@@ -30,15 +30,15 @@ struct index_row {
     const char *pipeline; /* short spelling */
     const char *type;     /* "uint16"; "" where the stack is no volume */
     uint64_t depth, height, width;
-    uint32_t spp, channels, slices, frames;
-    double voxel_x, voxel_y, voxel_z; /* micrometres; 0 unknown */
-    uint64_t digest;                  /* blob_stats.digest, shown in hex */
-    const char *state;                /* "stored" or "damaged" */
+    uint32_t spp, channels, planes, timepoints; /* as their metadata say; 0 unknown */
+    double voxel_x, voxel_y, voxel_z;           /* micrometres; 0 unknown */
+    uint64_t digest;                            /* blob_stats.digest, shown in hex */
+    const char *state;                          /* "stored" or "damaged" */
 };
 
 /* Opens or makes the database file (directories exist). A file that is no database, or of another
  * schema, is replaced. `path` NULL: in memory; "": in a temporary file of its own, gone with it. 0
- * or a negative errno (-ENAMETOOLONG above 500 bytes, which is sqlite's limit). */
+ * or a negative errno (-ENAMETOOLONG above INDEX_DB_NAME_MAX). */
 int index_open(const char *path, struct index **out);
 /* Opens for reading what is there, and never replaces or makes anything. -ENOENT, or -EBADMSG where
  * it cannot be used. */

@@ -13,8 +13,8 @@
 #include "base/sum.h"
 #include "store/frame.h"
 
-#define WINDOW_FIRST  (64u << 10)
-#define WINDOW        (4u << 20)
+#define WINDOW_FIRST  (64u << 10)    /* bytes: a checkpoint that ends the file, in one read */
+#define WINDOW        (4u << 20)     /* bytes: what a search reads at a time after that */
 #define BUDGET_MIN    (256ull << 20) /* two chains as long as they may be */
 #define BUDGET_MAX    (1ull << 30)
 #define BUDGET_READ   4096u /* the least a read is counted as */
@@ -60,8 +60,6 @@ static bool is_damage(int r)
 {
     return r == -EBADMSG || r == -ENODATA;
 }
-
-/* ---- reading ---- */
 
 static int read_at(struct search *s, void *buf, size_t len, uint64_t off)
 {
@@ -132,8 +130,6 @@ static int load_at(struct search *s, uint64_t off, struct loaded *out)
     r = read_frame(s, &trailer, &frame);
     return r < 0 ? r : parse_loaded(&trailer, frame, out);
 }
-
-/* ---- a chain ---- */
 
 struct chain {
     struct loaded records[CHECKPOINT_MAX_CHAIN + 1]; /* newest first */
@@ -306,8 +302,6 @@ static int take_or_earlier(struct search *s, struct loaded *newest, struct locat
             return r;
     }
 }
-
-/* ---- searching ---- */
 
 static int take_at(struct search *s, uint64_t off, struct located *out)
 {

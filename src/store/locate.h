@@ -13,6 +13,7 @@
 
 #include "base/io.h"
 #include "store/checkpoint.h"
+#include "store/directory.h"
 
 /* A tail without checkpoint that is longer than this is not searched: minutes of writing at full
  * speed, while a checkpoint is due every few seconds. */

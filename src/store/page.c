@@ -63,8 +63,6 @@ bool page_record_is_valid(const struct page_record *record, uint32_t n_pipelines
     return chunk_is_valid(&record->chunk, n_pipelines, end);
 }
 
-/* ---- columns ---- */
-
 /* A field is stored as a column of its values, and a column byte by byte: all lowest bytes, then
  * all second ones, and so on. Offsets are stored as their distance from where the record before
  * ends. */
@@ -153,8 +151,6 @@ static void columns_load(const uint8_t *body, unsigned n, unsigned i, uint64_t v
             value[c] |= (uint64_t)body[i] << (8 * b);
     }
 }
-
-/* ---- frames ---- */
 
 struct page_coder {
     struct sqy_ctx *ctx;

@@ -1,16 +1,14 @@
 /* How a checkpoint comes about:
  *
- *   snapshot (lock) -> changed pages appended -> fdatasync -> record appended -> fdatasync ->
- * published (lock)
+ *   snapshot (lock) -> changed pages appended -> fdatasync -> record appended -> fdatasync
+ *       -> published (lock)
  *
  * so that whoever finds a record whole finds everything it speaks of on the disk. Under
  * BLOB_NO_SYNC the record says that its pages may not be there, and a reader looks at them before
  * it believes it.
  *
  * Nothing is believed of a checkpoint that failed: pages stay dirty, the next record rests on the
- * one before. After a failed sync nothing is believed of what was written since the last good one:
- * pages there are written again, chunks there are read, verified and written again in place, and
- * the next record is a full one. */
+ * one before. What a failed sync leaves behind is blob_sync.c's. */
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -18,53 +16,11 @@
 
 #include "base/sum.h"
 #include "store/blob_impl.h"
+#include "store/directory.h"
+#include "store/draft.h"
 
 /* Pages are appended in pieces of this size, so that chunks come in between. */
 #define BATCH_BYTES (256u << 10)
-
-/* ---- syncing ---- */
-
-void publish_distrust(struct blob *blob)
-{
-    if (blob->suspect_to == 0 || blob->synced < blob->suspect_from)
-        blob->suspect_from = blob->synced;
-    if (blob->end > blob->suspect_to)
-        blob->suspect_to = blob->end;
-    table_distrust(blob->table, blob->synced);
-    blob->force_full = true;
-    blob->unsynced = true;
-    blob->n_distrusts++;
-}
-
-int publish_sync(struct blob *blob)
-{
-    pthread_mutex_lock(&blob->lock);
-    uint64_t synced = blob->end;
-    for (const struct blob_room *room = blob->rooms; room; room = room->next)
-        if (room->off < synced)
-            synced = room->off;
-    blob->unsynced = false;
-    pthread_mutex_unlock(&blob->lock);
-
-    int r = blob->io->fdatasync(blob->io, blob->fd);
-
-    pthread_mutex_lock(&blob->lock);
-    if (r < 0)
-        publish_distrust(blob);
-    else if (synced > blob->synced)
-        blob->synced = synced;
-    pthread_mutex_unlock(&blob->lock);
-    return r;
-}
-
-void blob_sync_failed(struct blob *blob)
-{
-    pthread_mutex_lock(&blob->lock);
-    publish_distrust(blob);
-    pthread_mutex_unlock(&blob->lock);
-}
-
-/* ---- birth ---- */
 
 int publish_birth(struct blob *blob)
 {
@@ -84,85 +40,19 @@ int publish_birth(struct blob *blob)
         return r;
     birth.off = room.off;
     uint64_t sum = checkpoint_write(&birth, frame, len);
-    r = blob_fill(blob, &room, 0, frame, len);
+    r = blob_finish(blob, &room, frame, len);
+    if (r < 0)
+        return r;
 
     pthread_mutex_lock(&blob->lock);
-    blob_leave(blob, &room, r >= 0);
-    if (r >= 0) {
-        blob->born = true;
-        blob->last.off = room.off;
-        blob->last.end = room.off + room.len;
-        blob->last.sum = sum;
-        blob->last.digest = birth.digest;
-    }
+    blob->born = true;
+    blob->last.off = room.off;
+    blob->last.end = room.off + room.len;
+    blob->last.sum = sum;
+    blob->last.digest = birth.digest;
     pthread_mutex_unlock(&blob->lock);
-    return r;
-}
-
-/* ---- chunks after a failed sync ---- */
-
-static int rewrite_range(struct blob *blob, void *buf, uint32_t len, uint64_t off)
-{
-    int r = io_pread_exact(blob->io, blob->fd, buf, len, off);
-    return r < 0 ? r : io_pwrite_full(blob->io, blob->fd, buf, len, off);
-}
-
-static int rewrite_split(struct blob *blob, const struct blob_chunk *chunk, void *buf)
-{
-    struct blob_part parts[BLOB_MAX_PARTS];
-    int n = blob_read_parts(blob, chunk, parts);
-    if (n < 0)
-        return n;
-    for (int i = 0; i < n; i++) {
-        int r = rewrite_range(blob, buf, parts[i].len, parts[i].off);
-        if (r < 0)
-            return r;
-    }
-    uint8_t frame[BLOB_PARTS_BYTES(BLOB_MAX_PARTS)];
-    return rewrite_range(blob, frame, BLOB_PARTS_BYTES((unsigned)n), chunk->coded_off);
-}
-
-/* Nobody else writes where a committed chunk lies. */
-static int rewrite_chunk(struct blob *blob, const struct blob_chunk *chunk)
-{
-    void *buf = malloc(chunk->coded_len);
-    if (!buf)
-        return -ENOMEM;
-    int r = blob_read(blob, chunk, buf);
-    if (r >= 0 && chunk->flags & BLOB_SPLIT)
-        r = rewrite_split(blob, chunk, buf);
-    else if (r >= 0)
-        r = io_pwrite_full(blob->io, blob->fd, buf, chunk->coded_len, chunk->coded_off);
-    free(buf);
-    return r == -EBADMSG || r == -ENODATA ? -EIO : r;
-}
-
-static int rewrite_suspects(struct blob *blob, const struct table_snapshot *snapshot)
-{
-    pthread_mutex_lock(&blob->lock);
-    uint64_t from = blob->suspect_from, to = blob->suspect_to;
-    pthread_mutex_unlock(&blob->lock);
-    if (to == 0)
-        return 0;
-    uint64_t done = 0;
-    for (size_t i = 0; i < snapshot->n_pages; i++) {
-        const struct snapshot_page *page = &snapshot->pages[i];
-        for (unsigned k = 0; page->records && k < page->ref.totals.n; k++) {
-            const struct blob_chunk *chunk = &snapshot_records(page)[k].chunk;
-            /* parts lie before their list */
-            bool suspect = chunk->coded_off < to || chunk->flags & BLOB_SPLIT;
-            if (chunk->coded_off < from || !suspect || chunk->coded_off == done)
-                continue;
-            int r = rewrite_chunk(blob, chunk);
-            if (r < 0)
-                return r;
-            done = chunk->coded_off;
-        }
-    }
     return 0;
 }
-
-/* ---- pages ---- */
 
 struct batch {
     struct page_coder *coder;
@@ -183,11 +73,7 @@ static int flush(struct blob *blob, struct batch *batch, struct table_snapshot *
     pthread_mutex_unlock(&blob->lock);
     if (r < 0)
         return r;
-    r = blob_fill(blob, &room, 0, batch->data, batch->len);
-    pthread_mutex_lock(&blob->lock);
-    blob_leave(blob, &room, r >= 0);
-    pthread_mutex_unlock(&blob->lock);
-
+    r = blob_finish(blob, &room, batch->data, batch->len);
     uint64_t off = room.off;
     for (size_t i = batch->first; i < end; i++) {
         if (!snapshot->pages[i].records)
@@ -238,114 +124,6 @@ static int write_pages(struct blob *blob, struct table_snapshot *snapshot)
     return r;
 }
 
-/* ---- the record ---- */
-
-/* A record on its way: what it takes from the blob under the lock, and its own memory. */
-struct draft {
-    struct checkpoint checkpoint;
-    struct page_ref *refs; /* all, then those that changed */
-    char *meta;
-    uint8_t *frame;
-    size_t len;
-};
-
-static void draft_clear(struct draft *draft)
-{
-    free(draft->refs);
-    free(draft->meta);
-    free(draft->frame);
-    *draft = (struct draft){0};
-}
-
-static int take_refs(struct draft *draft, const struct table_snapshot *snapshot)
-{
-    size_t n = snapshot->n_pages, changed = 0;
-    struct page_ref *refs = calloc(n + snapshot->n_changed + 1, sizeof(*refs));
-    if (!refs)
-        return -ENOMEM;
-    for (size_t i = 0; i < n; i++) {
-        refs[i] = snapshot->pages[i].ref;
-        if (snapshot->pages[i].records)
-            refs[n + changed++] = refs[i];
-    }
-    draft->refs = refs;
-    draft->checkpoint.n_pages = n;
-    draft->checkpoint.totals = snapshot->totals;
-    return directory_digest(refs, n, &draft->checkpoint.digest);
-}
-
-static void make_delta(const struct blob_last *last, const struct table_snapshot *snapshot,
-                       bool meta_changed, struct draft *draft)
-{
-    struct checkpoint *c = &draft->checkpoint;
-    c->chain = last->chain + 1;
-    c->refs = draft->refs + snapshot->n_pages;
-    c->n_refs = (uint32_t)snapshot->n_changed;
-    c->removed = snapshot->removed;
-    c->n_removed = (uint32_t)snapshot->n_removed;
-    c->first_pipeline = last->n_pipelines;
-    c->meta = meta_changed ? draft->meta : NULL;
-    c->meta_len = meta_changed ? (uint32_t)strlen(draft->meta) : 0;
-}
-
-static void make_full(const struct table_snapshot *snapshot, struct draft *draft)
-{
-    struct checkpoint *c = &draft->checkpoint;
-    c->chain = 0;
-    c->refs = draft->refs;
-    c->n_refs = (uint32_t)snapshot->n_pages;
-    c->removed = NULL;
-    c->n_removed = 0;
-    c->first_pipeline = 0;
-    c->meta = draft->meta;
-    c->meta_len = (uint32_t)strlen(draft->meta);
-}
-
-/* A full directory where it is asked for, where there is nothing to build on, and where the records
- * since the last one have become larger or more than reading them is worth. */
-static void choose_form(const struct blob_last *last, const struct table_snapshot *snapshot,
-                        bool full, struct draft *draft)
-{
-    make_full(snapshot, draft);
-    size_t full_bytes = checkpoint_bytes(&draft->checkpoint);
-    if (full || last->off == 0 || last->seq == 0 || last->chain >= CHECKPOINT_MAX_CHAIN)
-        return;
-    make_delta(last, snapshot, strcmp(last->meta, draft->meta) != 0, draft);
-    size_t bytes = checkpoint_bytes(&draft->checkpoint);
-    if (bytes == 0 || last->chain_bytes + bytes > full_bytes)
-        make_full(snapshot, draft);
-}
-
-static int make_draft(struct blob *blob, const struct blob_state *state, unsigned flags,
-                      const struct table_snapshot *snapshot, struct draft *draft)
-{
-    struct checkpoint *c = &draft->checkpoint;
-    draft->meta = strdup(state->meta);
-    if (!draft->meta)
-        return -ENOMEM;
-    int r = take_refs(draft, snapshot);
-    if (r < 0)
-        return r;
-    memcpy(c->id, blob->id, sizeof(c->id));
-    c->size = state->size;
-    c->mtime = state->mtime;
-    c->unsynced = flags & BLOB_NO_SYNC;
-
-    pthread_mutex_lock(&blob->lock);
-    c->prev = blob->last.off;
-    c->prev_sum = blob->last.sum;
-    c->seq = blob->last.seq + 1;
-    c->n_pipelines = blob->n_pipelines;
-    c->pipelines = (const char *const *)blob->pipelines;
-    choose_form(&blob->last, snapshot, flags & BLOB_FULL || blob->force_full, draft);
-    draft->len = checkpoint_bytes(c);
-    pthread_mutex_unlock(&blob->lock);
-    if (draft->len == 0)
-        return -EFBIG;
-    draft->frame = malloc(draft->len);
-    return draft->frame ? 0 : -ENOMEM;
-}
-
 /* Writes the record. From its reservation until it is published or dead, marks name it as pending.
  */
 static int write_record(struct blob *blob, struct draft *draft, uint64_t *sum)
@@ -360,11 +138,7 @@ static int write_record(struct blob *blob, struct draft *draft, uint64_t *sum)
         return r;
     draft->checkpoint.off = room.off;
     *sum = checkpoint_write(&draft->checkpoint, draft->frame, draft->len);
-    r = blob_fill(blob, &room, 0, draft->frame, draft->len);
-    pthread_mutex_lock(&blob->lock);
-    blob_leave(blob, &room, r >= 0);
-    pthread_mutex_unlock(&blob->lock);
-    return r;
+    return blob_finish(blob, &room, draft->frame, draft->len);
 }
 
 /* lock held */
@@ -392,22 +166,20 @@ static void note_published(struct blob *blob, struct draft *draft, uint64_t sum)
         blob->force_full = false;
 }
 
-/* ---- all of it ---- */
-
 static int publish_snapshot(struct blob *blob, const struct blob_state *state, unsigned flags,
                             struct table_snapshot *snapshot, struct draft *draft, uint64_t *sum)
 {
-    int r = rewrite_suspects(blob, snapshot);
+    int r = blob_rewrite_suspects(blob, snapshot);
     if (r >= 0)
         r = write_pages(blob, snapshot);
     if (r >= 0 && !(flags & BLOB_NO_SYNC))
-        r = publish_sync(blob);
+        r = blob_sync(blob);
     if (r >= 0)
-        r = make_draft(blob, state, flags, snapshot, draft);
+        r = draft_make(blob, state, flags, snapshot, draft);
     if (r >= 0)
         r = write_record(blob, draft, sum);
     if (r >= 0 && !(flags & BLOB_NO_SYNC))
-        r = publish_sync(blob);
+        r = blob_sync(blob);
     return r;
 }
 
@@ -455,7 +227,7 @@ static int publish(struct blob *blob, const struct blob_state *state, unsigned f
 struct change {
     bool any;   /* a record is due */
     bool bytes; /* of the plain file, not only what is said of it */
-    bool unsynced, upstream;
+    bool unsynced;
 };
 
 static struct change what_changed(struct blob *blob, const struct blob_state *state, unsigned flags)
@@ -465,7 +237,6 @@ static struct change what_changed(struct blob *blob, const struct blob_state *st
     struct change change = {
         .bytes = table_is_dirty(blob->table) || state->size != last->size,
         .unsynced = blob->unsynced,
-        .upstream = blob->header.upstream,
     };
     change.any =
         change.bytes || last->seq == 0 || blob->force_full ||
@@ -479,16 +250,9 @@ static int checkpoint_in_turn(struct blob *blob, const struct blob_state *state,
 {
     struct change change = what_changed(blob, state, flags);
     if (!change.any)
-        return change.unsynced && !(flags & BLOB_NO_SYNC) ? publish_sync(blob) : 0;
-    if (change.bytes && change.upstream) {
-        struct blob_header header;
-        blob_header(blob, &header);
-        header.upstream = false;
-        int r = blob_put_header(blob, &header, true);
-        if (r < 0)
-            return r;
-    }
-    return publish(blob, state, flags);
+        return change.unsynced && !(flags & BLOB_NO_SYNC) ? blob_sync(blob) : 0;
+    int r = change.bytes ? blob_leave_upstream_form(blob) : 0;
+    return r < 0 ? r : publish(blob, state, flags);
 }
 
 int blob_checkpoint(struct blob *blob, const struct blob_state *state, unsigned flags)
@@ -496,7 +260,7 @@ int blob_checkpoint(struct blob *blob, const struct blob_state *state, unsigned 
     if (!blob->writable)
         return -EROFS;
     if (state->size > INT64_MAX || strlen(state->meta) >= BLOB_MAX_META ||
-        state->mtime.tv_nsec < 0 || state->mtime.tv_nsec >= 1000000000)
+        state->mtime.tv_nsec < 0 || state->mtime.tv_nsec > CHECKPOINT_MAX_NSEC)
         return -EINVAL;
     blob_begin_turn(blob);
     int r = checkpoint_in_turn(blob, state, flags);

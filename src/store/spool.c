@@ -16,16 +16,19 @@ struct spool {
     uint32_t free_blocks[]; /* a stack: the block given back last is the warmest */
 };
 
-static uint8_t *map_anonymous_file(uint64_t bytes)
+static int map_anonymous_file(uint64_t bytes, uint8_t **out)
 {
     int fd = memfd_create("sqyfs-spool", MFD_CLOEXEC);
     if (fd < 0)
-        return NULL;
+        return -errno;
     void *data = MAP_FAILED;
     if (ftruncate(fd, (off_t)bytes) == 0)
         data = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    int r = data == MAP_FAILED ? -errno : 0;
     close(fd);
-    return data == MAP_FAILED ? NULL : data;
+    if (r == 0)
+        *out = data;
+    return r;
 }
 
 int spool_create(uint64_t bytes, struct spool **out)
@@ -36,10 +39,10 @@ int spool_create(uint64_t bytes, struct spool **out)
     struct spool *spool = calloc(1, sizeof(*spool) + total * sizeof(spool->free_blocks[0]));
     if (spool == NULL)
         return -ENOMEM;
-    spool->data = map_anonymous_file(total * SPOOL_BLOCK);
-    if (spool->data == NULL) {
+    int r = map_anonymous_file(total * SPOOL_BLOCK, &spool->data);
+    if (r < 0) {
         free(spool);
-        return -ENOMEM;
+        return r;
     }
     spool->total = (uint32_t)total;
     spool->n_free = spool->total;

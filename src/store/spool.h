@@ -9,7 +9,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define SPOOL_BLOCK 65536u
+#define SPOOL_BLOCK 65536u /* bytes */
 
 struct spool;
 

@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "store/page.h"
+#include "store/records.h"
 
 /* Clean pages kept in memory by default: 6 MiB, enough for 64 GiB in chunks of 1 MiB. */
 #define TABLE_RESIDENT_PAGES 256u
@@ -33,8 +34,6 @@ size_t table_n_resident(const struct table *table);
 /* The extent that holds `off`, or the hole around it within its page. 0 or -EAGAIN. */
 int table_find(struct table *table, uint64_t off, struct blob_extent *out);
 
-/* ---- loading ---- */
-
 /* The first page with bytes of [off, end) that is not here; false where all are. With `wanted` only
  * pages count for which a call has returned -EAGAIN. `high` is where the page's range ends. */
 bool table_missing(const struct table *table, uint64_t off, uint64_t end, bool wanted,
@@ -42,15 +41,8 @@ bool table_missing(const struct table *table, uint64_t off, uint64_t end, bool w
 /* The first page that has to be written again but is not here (after table_distrust()). */
 bool table_missing_dirty(const struct table *table, struct page_ref *ref, uint64_t *high);
 
-struct records;
-/* Room for one page's records, to be filled and attached. */
-struct records *records_create(void);
-void records_free(struct records **records);
-struct page_record *records_at(struct records *records);
 /* Takes *records over, whether the table still wants them or not. */
 void table_attach(struct table *table, const struct page_ref *ref, struct records **records);
-
-/* ---- changing ---- */
 
 /* The claims replace what the table said of their bytes; records are valid
  * (page_record_is_valid()). 0, -EAGAIN (a page at a claim's border is not here), -ENOMEM; on error
@@ -59,8 +51,6 @@ int table_commit(struct table *table, const struct blob_chunk *chunk,
                  const struct blob_claim *claims, unsigned n_claims);
 /* Makes [off, end) a hole. Same errors. */
 int table_punch(struct table *table, uint64_t off, uint64_t end);
-
-/* ---- publishing ---- */
 
 /* The table as it is at one moment, while it goes on changing. */
 struct snapshot_page {

@@ -2,9 +2,8 @@
  * of steps that leaves the old or the new state whatever step a crash follows, never neither.
  *
  * Directories are given as open descriptors (O_PATH will do), names as the mount shows them. A
- * read-write lock inside makes an operation atomic for lookups in this process; it is held over the
- * few metadata calls that one operation needs and nothing else, and is taken after no other lock
- * but before none of ours: take no lock while calling in here with one of these held (leaf).
+ * read-write lock inside makes an operation atomic for lookups in this process; it is a leaf, and is
+ * held over the few metadata calls that one operation needs and nothing else.
  *
  * Where both `x` and `x.sqy` exist, `x` wins. */
 #ifndef SQYFS_STORE_TREE_H
@@ -15,12 +14,13 @@
 #include <sys/stat.h>
 #include <sys/types.h>
 
+#include "base/io.h"
 #include "store/names.h"
 
 struct tree;
 
-/* Takes ownership of `root_fd` on success. */
-int tree_create(int root_fd, struct tree **out);
+/* Takes ownership of `root_fd` on success; `io` is borrowed. */
+int tree_create(const struct io *io, int root_fd, struct tree **out);
 void tree_destroy(struct tree **tree);
 int tree_root(const struct tree *tree);
 
@@ -57,8 +57,9 @@ int tree_become_blob(struct tree *tree, int fd);
 int tree_become_plain(struct tree *tree, int fd);
 /* Replaces the regular file behind `fd` (either spelling) by the finished blob `temp_name` in
  * directory `temp_dir` on the same filesystem: one rename, and for a plain file the unlink of the
- * old spelling. The directories are synced. 0; 1: replaced, but a sync failed, so a power cut may
- * undo it; or the errors above, also -EBUSY where it has other links: nothing has changed then. */
+ * old spelling. The directories are synced. The caller has the blob open, so that its inode stays
+ * its own. 0; 1: replaced, but a sync failed, so a power cut may undo it; or the errors above, also
+ * -EBUSY where it has other links: the file is as it was then, but the blob may be gone. */
 int tree_replace(struct tree *tree, int fd, int temp_dir, const char *temp_name);
 
 /* Visible path of an open file or directory relative to the root ("" for the root itself), no

@@ -217,7 +217,7 @@ int opening_store(const struct opening *opening)
     if (r >= 0 && !volume->config.read_only)
         r = lock_store(opening, root);
     if (r >= 0) {
-        r = tree_create(root, &volume->tree);
+        r = tree_create(volume->io, root, &volume->tree);
         if (r >= 0)
             root = -1;
     }

@@ -75,8 +75,8 @@ int scan_row(struct blob *blob, const struct stat *backing, const char *path, st
     row->width = info.width;
     row->spp = info.spp;
     row->channels = info.channels;
-    row->slices = info.slices;
-    row->frames = info.frames;
+    row->planes = info.slices;
+    row->timepoints = info.frames;
     row->voxel_x = info.voxel_x;
     row->voxel_y = info.voxel_y;
     row->voxel_z = info.voxel_z;
@@ -304,7 +304,7 @@ int scan_walk(int dir_fd, bool is_root, scan_walk_fn *fn, void *ctx, unsigned *n
     int fd = reopen(dir_fd);
     if (fd < 0)
         return fd;
-    int r = tree_create(fd, &walk.tree);
+    int r = tree_create(&io_system, fd, &walk.tree);
     if (r < 0) {
         close(fd);
         return r;

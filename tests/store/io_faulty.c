@@ -198,13 +198,41 @@ static int faulty_ftruncate(const struct io *io, int fd, uint64_t size)
     return r;
 }
 
+/* Counts a call on names. */
+static int count_name(struct io_faulty *f, enum io_faulty_call call)
+{
+    size_t keep;
+    pthread_mutex_lock(&f->lock);
+    int r = count(f, call, &keep);
+    unsigned nth = f->n[call];
+    pthread_mutex_unlock(&f->lock);
+    if (f->hook)
+        f->hook(f->hook_ctx, call, nth);
+    return r;
+}
+
+static int faulty_fsync(const struct io *io, int fd)
+{
+    int r = count_name((struct io_faulty *)(uintptr_t)io, IO_FSYNC);
+    return r < 0 ? r : io_system.fsync(&io_system, fd);
+}
+
+static int faulty_rename(const struct io *io, int from_dir, const char *from, int to_dir,
+                         const char *to, unsigned flags)
+{
+    int r = count_name((struct io_faulty *)(uintptr_t)io, IO_RENAME);
+    return r < 0 ? r : io_system.rename(&io_system, from_dir, from, to_dir, to, flags);
+}
+
 void io_faulty_init(struct io_faulty *f)
 {
     *f = (struct io_faulty){
         .io = {.pread = faulty_pread,
                .pwrite = faulty_pwrite,
                .fdatasync = faulty_fdatasync,
-               .ftruncate = faulty_ftruncate},
+               .ftruncate = faulty_ftruncate,
+               .fsync = faulty_fsync,
+               .rename = faulty_rename},
     };
     pthread_mutex_init(&f->lock, NULL);
 }

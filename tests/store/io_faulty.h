@@ -5,6 +5,8 @@
  * what was written since. io_faulty_crash_image() makes from it one of the files that a power cut
  * may leave.
  *
+ * Of names it only counts and fails the calls; what may happen to them meanwhile does a hook.
+ *
  * One file at a time; thread safe but for the crash model, which one thread uses. */
 #ifndef SQYFS_TESTS_IO_FAULTY_H
 #define SQYFS_TESTS_IO_FAULTY_H
@@ -16,7 +18,15 @@
 
 #include "base/io.h"
 
-enum io_faulty_call { IO_PREAD, IO_PWRITE, IO_FDATASYNC, IO_FTRUNCATE, IO_N_CALLS };
+enum io_faulty_call {
+    IO_PREAD,
+    IO_PWRITE,
+    IO_FDATASYNC,
+    IO_FTRUNCATE,
+    IO_FSYNC,
+    IO_RENAME,
+    IO_N_CALLS
+};
 
 struct io_faulty_rule {
     unsigned at;   /* the call that fails, counted from 1; 0: none */
@@ -34,6 +44,9 @@ struct io_faulty {
     unsigned n[IO_N_CALLS]; /* calls so far */
     unsigned n_failed[IO_N_CALLS];
     struct io_faulty_rule rules[IO_N_CALLS];
+    /* Called before a call on names goes through or fails, without the lock. NULL: nothing. */
+    void (*hook)(void *ctx, enum io_faulty_call call, unsigned nth);
+    void *hook_ctx;
     unsigned cut_after; /* writes and truncations; then every call fails with EIO. 0: never */
 
     bool recording;

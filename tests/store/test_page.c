@@ -7,6 +7,7 @@
 #include "base/le.h"
 #include "base/sum.h"
 #include "store/checkpoint.h"
+#include "store/directory.h"
 #include "store/page.h"
 #include "util.h"
 

@@ -145,8 +145,8 @@ static int assert_extreme(void *ctx, const struct index_row *row)
     assert_int_equal(row->width, want->width);
     assert_int_equal(row->spp, want->spp);
     assert_int_equal(row->channels, want->channels);
-    assert_int_equal(row->slices, want->slices);
-    assert_int_equal(row->frames, want->frames);
+    assert_int_equal(row->planes, want->planes);
+    assert_int_equal(row->timepoints, want->timepoints);
     assert_memory_equal(&row->voxel_x, &want->voxel_x, sizeof(double));
     assert_memory_equal(&row->voxel_y, &want->voxel_y, sizeof(double));
     assert_memory_equal(&row->voxel_z, &want->voxel_z, sizeof(double));
@@ -174,8 +174,8 @@ static void values_are_exact(void **state)
         .width = 0,
         .spp = UINT32_MAX,
         .channels = UINT32_MAX - 1,
-        .slices = 1u << 31,
-        .frames = 0,
+        .planes = 1u << 31,
+        .timepoints = 0,
         .voxel_x = 0.1 + 0.2,
         .voxel_y = 4.9406564584124654e-324,
         .voxel_z = INFINITY,
@@ -592,7 +592,8 @@ static void foreign_files_are_replaced(void **state)
 static void other_schemas_are_replaced(void **state)
 {
     static const char *const changes[] = {
-        "PRAGMA user_version = 2",
+        "PRAGMA user_version = 1",
+        "PRAGMA user_version = 3",
         "PRAGMA user_version = 0",
         "PRAGMA application_id = 5",
         "ALTER TABLE stacks RENAME TO other",
@@ -615,7 +616,7 @@ static void changed_rows_are_no_rows(void **state)
         "ino",          "stored_bytes", "stored_mtime", "stored_mtime_ns",
         "stored_ctime", "plain_bytes",  "mtime",        "mtime_ns",
         "depth",        "height",       "width",        "spp",
-        "channels",     "slices",       "frames",       "voxel_x",
+        "channels",     "planes",       "timepoints",   "voxel_x",
         "voxel_z",      "digest",       "sum",
     };
     struct place *place = *state;

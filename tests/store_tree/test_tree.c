@@ -12,6 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "store/io_faulty.h"
 #include "store/tree.h"
 
 /* ---- the step at which the process ends; -1: never ---- */
@@ -58,6 +59,19 @@ int __wrap_unlinkat(int dir, const char *name, int flags)
     return __real_unlinkat(dir, name, flags);
 }
 
+/* Whether directories cannot be read. */
+static bool readdir_fails;
+
+struct dirent *__real_readdir64(DIR *dir);
+struct dirent *__wrap_readdir64(DIR *dir);
+struct dirent *__wrap_readdir64(DIR *dir)
+{
+    if (!readdir_fails)
+        return __real_readdir64(dir);
+    errno = EIO;
+    return NULL;
+}
+
 /* ---- a store ---- */
 
 struct fixture {
@@ -66,13 +80,18 @@ struct fixture {
     struct tree *tree;
 };
 
-static void make_store(struct fixture *f)
+static void make_store_on(struct fixture *f, const struct io *io)
 {
     strcpy(f->path, "/tmp/sqyfs-tree-XXXXXX");
     assert_non_null(mkdtemp(f->path));
     f->dir = open(f->path, O_PATH | O_DIRECTORY | O_CLOEXEC);
     assert_true(f->dir >= 0);
-    assert_int_equal(tree_create(f->dir, &f->tree), 0);
+    assert_int_equal(tree_create(io, f->dir, &f->tree), 0);
+}
+
+static void make_store(struct fixture *f)
+{
+    make_store_on(f, &io_system);
 }
 
 static void remove_tree(int parent, const char *name)
@@ -432,6 +451,181 @@ static void replace_takes_both_spellings(void **state)
     close(temp);
 }
 
+/* x.SQY that x.sqy hides: nothing of its visible name is its own to replace. */
+static void a_shadow_replaces_no_file(void **state)
+{
+    struct fixture *f = *state;
+    put(f->dir, "x.SQY", "hidden");
+    int fd = openat(f->dir, "x.SQY", O_PATH);
+    put(f->dir, "x.sqy", "shown");
+    put(f->dir, "t", "new");
+    assert_int_equal(tree_replace(f->tree, fd, f->dir, "t"), -EEXIST);
+    assert_true(is(f, "x", "shown"));
+    assert_true(exists(f, "t"));
+    close(fd);
+}
+
+/* ---- a disk that fails ---- */
+
+/* A store on `io` with a plain file p, a blob b, and what shall replace one of them, as "t". */
+static int make_faulty_store(struct fixture *f, struct io_faulty *io)
+{
+    io_faulty_init(io);
+    make_store_on(f, &io->io);
+    put(f->dir, "p", "plain");
+    put(f->dir, "b.sqy", "blob");
+    assert_int_equal(mkdirat(f->dir, ".sqyfs", 0700), 0);
+    int temp = openat(f->dir, ".sqyfs", O_PATH | O_DIRECTORY);
+    put(temp, "t", "new");
+    return temp;
+}
+
+/* Replaces `name` while the nth call of a kind fails. */
+static int replace_with_fault(struct fixture *f, const char *name, enum io_faulty_call call,
+                              unsigned nth, struct io_faulty *io)
+{
+    int temp = make_faulty_store(f, io), fd = openat(f->dir, name, O_PATH);
+    if (nth > 0)
+        io_faulty_fail(io, call, nth, EIO, false);
+    int r = tree_replace(f->tree, fd, temp, "t");
+    close(fd);
+    close(temp);
+    return r;
+}
+
+static void drop_faulty_store(struct fixture *f, struct io_faulty *io)
+{
+    drop_store(f);
+    io_faulty_clear(io);
+}
+
+static void a_directory_that_cannot_be_read_is_not_empty(void **state)
+{
+    struct fixture *f = *state;
+    assert_int_equal(tree_mkdir(f->tree, f->dir, "d", 0755), 0);
+    put(f->dir, "d/x", "x");
+    put(f->dir, "d.sqy", "shadow");
+    readdir_fails = true;
+    int r = tree_rmdir(f->tree, f->dir, "d");
+    readdir_fails = false;
+    assert_int_equal(r, -EIO);
+    assert_true(exists(f, "d.sqy"));
+}
+
+static void a_failed_rename_replaces_nothing(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"p", "b.sqy"};
+    for (unsigned i = 0; i < 2; i++) {
+        struct fixture f;
+        struct io_faulty io;
+        assert_int_equal(replace_with_fault(&f, names[i], IO_RENAME, 1, &io), -EIO);
+        assert_true(is(&f, "p", "plain") && is(&f, "b", "blob"));
+        assert_true(exists(&f, ".sqyfs/t"));
+        assert_false(exists(&f, "p.sqy"));
+        drop_faulty_store(&f, &io);
+    }
+}
+
+static void a_plain_file_stays_until_the_blobs_name_is_synced(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct io_faulty io;
+    assert_int_equal(replace_with_fault(&f, "p", IO_FSYNC, 1, &io), -EIO);
+    assert_true(is(&f, "p", "plain"));
+    assert_false(exists(&f, "p.sqy")); /* nor does a copy stay that could stand in for it */
+    drop_faulty_store(&f, &io);
+}
+
+static void a_replacement_that_is_not_synced_is_told(void **state)
+{
+    (void)state;
+    for (unsigned nth = 0; nth <= 3; nth++) {
+        struct fixture f;
+        struct io_faulty io;
+        if (nth != 1) {
+            assert_int_equal(replace_with_fault(&f, "p", IO_FSYNC, nth, &io), nth > 0);
+            assert_true(is(&f, "p", "new"));
+            assert_false(exists(&f, "p"));
+            assert_int_equal(io.n[IO_FSYNC], nth == 2 ? 2 : 3);
+            drop_faulty_store(&f, &io);
+        }
+        if (nth != 3) {
+            assert_int_equal(replace_with_fault(&f, "b.sqy", IO_FSYNC, nth, &io), nth > 0);
+            assert_true(is(&f, "b", "new"));
+            assert_int_equal(io.n[IO_FSYNC], nth == 1 ? 1 : 2);
+            drop_faulty_store(&f, &io);
+        }
+    }
+}
+
+/* What a power cut leaves of the names is what the syncs so far have seen. */
+static void watch_order(void *ctx, enum io_faulty_call call, unsigned nth)
+{
+    struct fixture *f = ctx;
+    if (call != IO_FSYNC)
+        return;
+    assert_true(exists(f, "p.sqy"));
+    assert_int_equal(exists(f, "p"), nth == 1);
+}
+
+static void the_old_name_goes_after_the_new_one_is_synced(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct io_faulty io;
+    int temp = make_faulty_store(&f, &io), fd = openat(f.dir, "p", O_PATH);
+    io.hook = watch_order;
+    io.hook_ctx = &f;
+    assert_int_equal(tree_replace(f.tree, fd, temp, "t"), 0);
+    close(fd);
+    close(temp);
+    drop_faulty_store(&f, &io);
+}
+
+/* Somebody gives the name to another stack while the blob's is being synced. */
+static void rename_meanwhile(void *ctx, enum io_faulty_call call, unsigned nth)
+{
+    struct fixture *f = ctx;
+    if (call == IO_FSYNC && nth == 1)
+        assert_int_equal(tree_rename(f->tree, f->dir, "b", f->dir, "p", 0), 0);
+}
+
+static void what_takes_the_name_meanwhile_stays(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct io_faulty io;
+    int temp = make_faulty_store(&f, &io), fd = openat(f.dir, "p", O_PATH);
+    int blob = openat(temp, "t", O_PATH);
+    io.hook = rename_meanwhile;
+    io.hook_ctx = &f;
+    assert_int_equal(tree_replace(f.tree, fd, temp, "t"), -ESTALE);
+    assert_true(is(&f, "p", "blob"));
+    close(blob);
+    close(fd);
+    close(temp);
+    drop_faulty_store(&f, &io);
+}
+
+static void a_rename_that_fails_changes_no_name(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct io_faulty io;
+    int temp = make_faulty_store(&f, &io), fd = openat(f.dir, "p", O_PATH);
+    io_faulty_fail(&io, IO_RENAME, 1, EIO, true);
+    assert_int_equal(tree_rename(f.tree, f.dir, "p", f.dir, "b", 0), -EIO);
+    assert_int_equal(tree_rename(f.tree, f.dir, "p", f.dir, "q", 0), -EIO);
+    assert_int_equal(tree_become_blob(f.tree, fd), -EIO);
+    assert_true(is(&f, "p", "plain") && is(&f, "b", "blob"));
+    assert_int_equal(n_stored(&f), 3);
+    close(fd);
+    close(temp);
+    drop_faulty_store(&f, &io);
+}
+
 static void types_do_not_replace_each_other(void **state)
 {
     struct fixture *f = *state;
@@ -717,6 +911,14 @@ int main(void)
         TEST(paths),
         TEST(a_moved_file_is_found),
         TEST(replace_takes_both_spellings),
+        TEST(a_shadow_replaces_no_file),
+        TEST(a_directory_that_cannot_be_read_is_not_empty),
+        cmocka_unit_test(a_failed_rename_replaces_nothing),
+        cmocka_unit_test(a_plain_file_stays_until_the_blobs_name_is_synced),
+        cmocka_unit_test(a_replacement_that_is_not_synced_is_told),
+        cmocka_unit_test(the_old_name_goes_after_the_new_one_is_synced),
+        cmocka_unit_test(what_takes_the_name_meanwhile_stays),
+        cmocka_unit_test(a_rename_that_fails_changes_no_name),
         TEST(types_do_not_replace_each_other),
         TEST(names_move_across_the_suffix),
         TEST(exchange_of_one_kind_only),

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include "store/spool.h"
 #include "volume/overlay.h"
@@ -117,6 +118,19 @@ static void spool_refuses_less_than_a_block(void **state)
     assert_int_equal(spool_create(SPOOL_BLOCK - 1, &spool), -EINVAL);
 }
 
+static void spool_says_why_it_cannot_be_made(void **state)
+{
+    (void)state;
+    struct spool *spool;
+    struct rlimit old, none;
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &old), 0);
+    none = (struct rlimit){.rlim_cur = 0, .rlim_max = old.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+    int r = spool_create(SPOOL_BLOCK, &spool);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &old), 0);
+    assert_int_equal(r, -EMFILE);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -124,6 +138,7 @@ int main(void)
         cmocka_unit_test(full_spool_takes_what_fits),
         cmocka_unit_test(every_other_byte_is_refused_before_it_costs_too_much),
         cmocka_unit_test(spool_refuses_less_than_a_block),
+        cmocka_unit_test(spool_says_why_it_cannot_be_made),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -147,7 +147,11 @@ static int trapped_ftruncate(const struct io *io, int fd, uint64_t size)
 static void start_trapped(struct rig *rig, struct trapped_io *trapped)
 {
     memset(trapped, 0, sizeof(*trapped));
-    trapped->io = (struct io){trapped_pread, trapped_pwrite, trapped_fdatasync, trapped_ftruncate};
+    trapped->io = io_system;
+    trapped->io.pread = trapped_pread;
+    trapped->io.pwrite = trapped_pwrite;
+    trapped->io.fdatasync = trapped_fdatasync;
+    trapped->io.ftruncate = trapped_ftruncate;
     rig_start(rig);
     rig->volume->io = &trapped->io;
 }

@@ -51,7 +51,11 @@ static int sick_ftruncate(const struct io *io, int fd, uint64_t size)
 
 static void start_sick(struct rig *rig, struct sick_io *sick)
 {
-    *sick = (struct sick_io){{sick_pread, sick_pwrite, sick_fdatasync, sick_ftruncate}, 0};
+    *sick = (struct sick_io){.io = io_system};
+    sick->io.pread = sick_pread;
+    sick->io.pwrite = sick_pwrite;
+    sick->io.fdatasync = sick_fdatasync;
+    sick->io.ftruncate = sick_ftruncate;
     rig_start(rig);
     rig->volume->io = &sick->io;
 }

@@ -1,0 +1,42 @@
+#include <errno.h>
+
+#include "base/sum.h"
+#include "store/blob_impl.h"
+#include "store/parts.h"
+
+int blob_read_parts(struct blob *blob, const struct blob_chunk *chunk,
+                    struct blob_part parts[PARTS_MAX])
+{
+    uint8_t data[PARTS_MAX_BYTES];
+    ssize_t n = io_pread_full(blob->io, blob->fd, data, sizeof(data), chunk->coded_off);
+    return n < 0 ? (int)n : parts_parse(data, (size_t)n, chunk, parts);
+}
+
+static int read_split(struct blob *blob, const struct blob_chunk *chunk, uint8_t *buf)
+{
+    struct blob_part parts[PARTS_MAX];
+    int n = blob_read_parts(blob, chunk, parts);
+    if (n < 0)
+        return n;
+    for (int i = 0; i < n; i++) {
+        int r = io_pread_exact(blob->io, blob->fd, buf, parts[i].len, parts[i].off);
+        if (r < 0)
+            return r;
+        buf += parts[i].len;
+    }
+    return 0;
+}
+
+int blob_read(struct blob *blob, const struct blob_chunk *chunk, void *buf)
+{
+    int r;
+    if (chunk->flags & BLOB_SPLIT)
+        r = read_split(blob, chunk, buf);
+    else
+        r = io_pread_exact(blob->io, blob->fd, buf, chunk->coded_len, chunk->coded_off);
+    if (r == -ENODATA)
+        return -EBADMSG;
+    if (r < 0)
+        return r;
+    return sum64(buf, chunk->coded_len) == chunk->coded_sum ? 0 : -EBADMSG;
+}

@@ -1,0 +1,132 @@
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "store/tree_impl.h"
+
+static int fd_path(int fd, char path[PATH_MAX])
+{
+    char link[32];
+    snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+    ssize_t n = readlink(link, path, PATH_MAX);
+    if (n < 0)
+        return -errno;
+    if (n >= PATH_MAX)
+        return -ENAMETOOLONG;
+    path[n] = '\0';
+    return 0;
+}
+
+/* Where the file lies below the root ("." for the root), as it is stored. The kernel writes
+ * " (deleted)" behind the path of what has lost its name, as a file's name may end too: so the path
+ * must lead back to the file. */
+static int stored_path(const struct tree *tree, int fd, char path[PATH_MAX], struct stat *st)
+{
+    char root[PATH_MAX];
+    int r = fd_path(tree->root_fd, root);
+    if (r == 0)
+        r = fd_path(fd, path);
+    if (r < 0)
+        return r;
+    if (fstat(fd, st) < 0)
+        return -errno;
+    size_t len = strcmp(root, "/") == 0 ? 0 : strlen(root);
+    if (strncmp(path, root, len) != 0 || (path[len] != '/' && path[len] != '\0'))
+        return -ESTALE;
+    const char *below = path + len;
+    below += *below == '/';
+    memmove(path, below, strlen(below) + 1);
+    if (*path == '\0')
+        memcpy(path, ".", 2);
+    struct stat there;
+    if (fstatat(tree->root_fd, path, &there, AT_SYMLINK_NOFOLLOW) < 0)
+        return spelling_is_absent(errno) || errno == ENOTDIR ? -ESTALE : -errno;
+    return there.st_ino == st->st_ino && there.st_dev == st->st_dev ? 0 : -ESTALE;
+}
+
+int tree_path(struct tree *tree, int fd, char *path, size_t len)
+{
+    char raw[PATH_MAX];
+    struct stat st;
+    int r = stored_path(tree, fd, raw, &st);
+    if (r < 0)
+        return r;
+    if (len == 0)
+        return -ENAMETOOLONG;
+    size_t used = 0;
+    char *rest = raw;
+    while (strcmp(raw, ".") != 0 && rest != NULL) {
+        char visible[NAMES_MAX];
+        const char *part = strsep(&rest, "/");
+        names_to_visible(part, visible);
+        int n = snprintf(path + used, len - used, "%s%s", used > 0 ? "/" : "", visible);
+        if ((size_t)n >= len - used)
+            return -ENAMETOOLONG;
+        used += (size_t)n;
+    }
+    path[used] = '\0';
+    return 0;
+}
+
+int tree_place_find(const struct tree *tree, int fd, struct tree_place *out)
+{
+    char path[PATH_MAX];
+    struct stat st;
+    int r = fstat(fd, &st) < 0 ? -errno : 0;
+    if (r < 0)
+        return r;
+    if (!S_ISREG(st.st_mode))
+        return -EINVAL;
+    if (st.st_nlink > 1)
+        return -EBUSY;
+    r = stored_path(tree, fd, path, &st);
+    if (r < 0)
+        return r;
+    char *slash = strrchr(path, '/');
+    const char *base = slash != NULL ? slash + 1 : path;
+    memcpy(out->stored, base, strlen(base) + 1);
+    names_to_visible(out->stored, out->visible);
+    if (slash != NULL)
+        *slash = '\0';
+    out->dir_fd =
+        openat(tree->root_fd, slash != NULL ? path : ".", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    return out->dir_fd < 0 ? -errno : 0;
+}
+
+static int respell_locked(const struct tree *tree, int fd, bool blob)
+{
+    struct tree_place place;
+    int r = tree_place_find(tree, fd, &place);
+    if (r < 0)
+        return r;
+    char path[NAMES_MAX];
+    r = names_to_stored(place.visible, blob, path);
+    if (r == 0 && strcmp(path, place.stored) != 0) {
+        struct tree_end end = {place.dir_fd, place.visible};
+        struct stat st;
+        if (fstatat(place.dir_fd, path, &st, AT_SYMLINK_NOFOLLOW) == 0)
+            r = -EEXIST;
+        else
+            r = tree_move(tree, &end, place.stored, &end, path, true);
+    }
+    close(place.dir_fd);
+    return r;
+}
+
+int tree_become_blob(struct tree *tree, int fd)
+{
+    pthread_rwlock_wrlock(&tree->lock);
+    int r = respell_locked(tree, fd, true);
+    pthread_rwlock_unlock(&tree->lock);
+    return r;
+}
+
+int tree_become_plain(struct tree *tree, int fd)
+{
+    pthread_rwlock_wrlock(&tree->lock);
+    int r = respell_locked(tree, fd, false);
+    pthread_rwlock_unlock(&tree->lock);
+    return r;
+}

@@ -550,9 +550,11 @@ int tree_path(struct tree *tree, int fd, char *path, size_t len)
     return 0;
 }
 
-/* The one name of a regular file, for a change of its spelling. */
+/* The one name of a regular file, for a change of its spelling. Nobody sees that, so the directory
+ * keeps its time. */
 struct place {
-    int dir_fd; /* O_PATH, to be closed */
+    int dir_fd;            /* O_PATH, to be closed */
+    struct timespec mtime; /* of the directory */
     char stored[NAMES_MAX];
     char visible[NAMES_MAX];
 };
@@ -579,7 +581,24 @@ static int locate(const struct tree *tree, int fd, struct place *out)
         *slash = '\0';
     out->dir_fd =
         openat(tree->root_fd, slash != NULL ? path : ".", O_PATH | O_DIRECTORY | O_CLOEXEC);
-    return out->dir_fd < 0 ? -errno : 0;
+    if (out->dir_fd < 0)
+        return -errno;
+    if (fstat(out->dir_fd, &st) == 0) {
+        out->mtime = st.st_mtim;
+        return 0;
+    }
+    r = -errno;
+    close(out->dir_fd);
+    return r;
+}
+
+/* Where it is not ours to set, it stays moved. */
+static void keep_mtime(const struct place *place)
+{
+    char link[32];
+    struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, place->mtime};
+    snprintf(link, sizeof(link), "/proc/self/fd/%d", place->dir_fd);
+    utimensat(AT_FDCWD, link, times, 0);
 }
 
 static int respell_locked(const struct tree *tree, int fd, bool blob)
@@ -593,10 +612,12 @@ static int respell_locked(const struct tree *tree, int fd, bool blob)
     if (r == 0 && strcmp(path, place.stored) != 0) {
         struct end end = {place.dir_fd, place.visible};
         struct stat st;
-        if (fstatat(place.dir_fd, path, &st, AT_SYMLINK_NOFOLLOW) == 0)
+        if (fstatat(place.dir_fd, path, &st, AT_SYMLINK_NOFOLLOW) == 0) {
             r = -EEXIST;
-        else
+        } else {
             r = move(&end, place.stored, &end, path, true);
+            keep_mtime(&place);
+        }
     }
     close(place.dir_fd);
     return r;
@@ -641,6 +662,7 @@ static int replace_begin(const struct tree *tree, int fd, int temp_dir, const ch
         r = -errno;
     if (r == 0 && renameat(temp_dir, temp_name, place->dir_fd, path) < 0)
         r = -errno;
+    keep_mtime(place);
     if (r < 0)
         close(place->dir_fd);
     return r;
@@ -661,6 +683,7 @@ static int replace_end(const struct tree *tree, int fd, const struct place *befo
         r = -ESTALE;
     else if (unlinkat(now.dir_fd, now.stored, 0) < 0)
         r = -errno;
+    keep_mtime(&now);
     close(now.dir_fd);
     return r;
 }

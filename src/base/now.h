@@ -8,7 +8,7 @@
 /* Monotonic: for intervals, whatever becomes of the time of day. */
 int64_t now_ms(void);
 
-/* The time of day, for what files say. */
+/* The time of day as filesystems take it, for what files say. */
 struct timespec now_real(void);
 
 /* `ms` from now by that clock: until when a condition variable waits. `ms` >= 0. */

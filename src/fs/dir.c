@@ -1,6 +1,7 @@
 /* Entries come in the order of the backing directory, under their visible names. A listing is taken at
  * once, when a stream is begun or rewound: files get another spelling while they are listed, and must
- * not be met twice or missed for it. Offsets count the entries of that listing. */
+ * not be met twice or missed for it. Offsets count the entries of that listing, or of the same one taken
+ * anew where a stream begins in the middle, as those of file servers do. */
 #include "fs/dir.h"
 
 #include <errno.h>
@@ -146,7 +147,8 @@ static ssize_t fill(struct request *r)
 {
     struct dir_list *list = &r->handle->list;
     size_t used = 0;
-    if (r->off == 0) {
+    if (r->off == 0 || !list->taken) {
+        list->taken = true;
         list->n = list->names_len = 0;
         int e = tree_list(r->fs->tree, r->handle->dir, remember, list);
         if (e < 0)

@@ -16,6 +16,7 @@ struct dir_list {
         size_t name; /* stored name, where in `names` */
         unsigned char type;
     } * entries;
+    bool taken;
     size_t n, cap;
     char *names;
     size_t names_len, names_cap;

@@ -227,6 +227,8 @@ static void run_link(struct request *r)
         request_reply(r, e);
         return;
     }
+    if (inode->stack != NULL)
+        stack_touch(inode->stack);
     inode_again(r->fs->inodes, inode);
     reply_entry(r->fs, r->req, inode);
 }

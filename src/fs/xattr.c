@@ -198,12 +198,17 @@ static void run_set(struct request *r)
     int e = setxattr(path.text, r->name, r->data, r->size, r->flags) < 0 ? -errno : 0;
     if (e == 0 && strcmp(r->name, "system.posix_acl_access") == 0)
         kill_group_bit(r->req, r->inode);
+    if (e == 0 && r->inode->stack != NULL)
+        stack_touch(r->inode->stack);
     request_reply(r, e);
 }
 
 static void run_remove(struct request *r)
 {
-    request_reply(r, removexattr(fs_path(r->inode->fd).text, r->name) < 0 ? -errno : 0);
+    int e = removexattr(fs_path(r->inode->fd).text, r->name) < 0 ? -errno : 0;
+    if (e == 0 && r->inode->stack != NULL)
+        stack_touch(r->inode->stack);
+    request_reply(r, e);
 }
 
 void xattr_set(fuse_req_t req, fuse_ino_t ino, const char *name, const char *value, size_t size,

@@ -35,11 +35,15 @@ int tree_move(const struct tree *tree, const struct tree_end *from, const char *
 /* tree_place.c */
 /* The one name of a regular file, for a change of its spelling. */
 struct tree_place {
-    int dir_fd; /* O_PATH, to be closed */
+    int dir_fd;            /* O_PATH, to be closed */
+    struct timespec mtime; /* of the directory */
     char stored[NAMES_MAX];
     char visible[NAMES_MAX];
 };
 /* 0; -EINVAL (no regular file), -EBUSY (several names), -ESTALE (none). */
 int tree_place_find(const struct tree *tree, int fd, struct tree_place *out);
+/* Nobody sees a change of spelling, so the directory keeps its time; where that is not ours to set,
+ * it stays moved. */
+void tree_place_keep_mtime(const struct tree_place *place);
 
 #endif

@@ -2,6 +2,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "store/tree_impl.h"
@@ -92,7 +93,23 @@ int tree_place_find(const struct tree *tree, int fd, struct tree_place *out)
         *slash = '\0';
     out->dir_fd =
         openat(tree->root_fd, slash != NULL ? path : ".", O_PATH | O_DIRECTORY | O_CLOEXEC);
-    return out->dir_fd < 0 ? -errno : 0;
+    if (out->dir_fd < 0)
+        return -errno;
+    if (fstat(out->dir_fd, &st) == 0) {
+        out->mtime = st.st_mtim;
+        return 0;
+    }
+    r = -errno;
+    close(out->dir_fd);
+    return r;
+}
+
+void tree_place_keep_mtime(const struct tree_place *place)
+{
+    char link[32];
+    struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, place->mtime};
+    snprintf(link, sizeof(link), "/proc/self/fd/%d", place->dir_fd);
+    utimensat(AT_FDCWD, link, times, 0);
 }
 
 static int respell_locked(const struct tree *tree, int fd, bool blob)
@@ -106,10 +123,12 @@ static int respell_locked(const struct tree *tree, int fd, bool blob)
     if (r == 0 && strcmp(path, place.stored) != 0) {
         struct tree_end end = {place.dir_fd, place.visible};
         struct stat st;
-        if (fstatat(place.dir_fd, path, &st, AT_SYMLINK_NOFOLLOW) == 0)
+        if (fstatat(place.dir_fd, path, &st, AT_SYMLINK_NOFOLLOW) == 0) {
             r = -EEXIST;
-        else
+        } else {
             r = tree_move(tree, &end, place.stored, &end, path, true);
+            tree_place_keep_mtime(&place);
+        }
     }
     close(place.dir_fd);
     return r;

@@ -51,6 +51,7 @@ static int replace_begin(const struct tree *tree, int fd, int temp_dir, const ch
         r = -errno;
     if (r == 0)
         r = tree->io->rename(tree->io, temp_dir, temp_name, place->dir_fd, path, 0);
+    tree_place_keep_mtime(place);
     if (r < 0)
         close(place->dir_fd);
     return r;
@@ -68,6 +69,7 @@ static int replace_end(const struct tree *tree, int fd, const struct tree_place 
         r = -ESTALE;
     else if (unlinkat(now.dir_fd, now.stored, 0) < 0)
         r = -errno;
+    tree_place_keep_mtime(&now);
     close(now.dir_fd);
     return r;
 }

@@ -20,6 +20,58 @@ static void fill_stat(struct stack *stack, struct stat *st, uint64_t size,
     st->st_blksize = (blksize_t)stack->volume->config.chunk;
 }
 
+/* ---- ctime ----
+ *
+ * Storing a file moves its backing file's ctime, long after the file was changed: who reads the file
+ * meanwhile (tar) would take it for one that is being changed. */
+
+static struct timespec later(struct timespec a, struct timespec b)
+{
+    return a.tv_sec > b.tv_sec || (a.tv_sec == b.tv_sec && a.tv_nsec > b.tv_nsec) ? a : b;
+}
+
+static bool is_ours(const struct stack *stack, const struct stat *st)
+{
+    bool storing = stack->kind != STACK_PLAIN && (stack->modified || stack->syncing);
+    return storing || stack->rewriting || same_time(&stack->own_ctime, &st->st_ctim);
+}
+
+static struct timespec visible_ctime(const struct stack *stack, const struct stat *st)
+{
+    if (stack->ctime.tv_sec != 0 && is_ours(stack, st))
+        return stack->ctime;
+    return later(stack->ctime, st->st_ctim);
+}
+
+void stack_keep_ctime(struct stack *stack)
+{
+    struct stat st;
+    if (fstat(stack->fd, &st) == 0)
+        stack->ctime = visible_ctime(stack, &st);
+}
+
+void stack_own_ctime(struct stack *stack)
+{
+    struct stat st;
+    if (fstat(stack->fd, &st) == 0)
+        stack->own_ctime = st.st_ctim;
+}
+
+void stack_changed(struct stack *stack, const struct timespec *mtime)
+{
+    stack->mtime = *mtime;
+    stack_mark_dirty(stack);
+    stack->ctime = now_real();
+}
+
+void stack_touch(struct stack *stack)
+{
+    pthread_mutex_lock(&stack->lock);
+    if (stack->ctime.tv_sec != 0)
+        stack->ctime = now_real();
+    pthread_mutex_unlock(&stack->lock);
+}
+
 bool stack_attr_fits(const struct stack_attr *attr, const struct stat *st)
 {
     return attr->valid && attr->stored_bytes == (uint64_t)st->st_size &&
@@ -108,6 +160,8 @@ int stack_getattr(struct stack *stack, struct stat *st)
     mend_links(stack, st);
     stack_refresh(stack, st);
     bool known = getattr_from_memory(stack, st);
+    if (known) /* last of all: until then it is the backing file's, to be compared */
+        st->st_ctim = visible_ctime(stack, st);
     pthread_mutex_unlock(&stack->lock);
     if (known)
         return 0;
@@ -126,6 +180,7 @@ int stack_getattr(struct stack *stack, struct stat *st)
         stack->damaged = true;
     if (!getattr_from_memory(stack, st) && !broken)
         fill_stat(stack, st, attr.size, &attr.mtime);
+    st->st_ctim = visible_ctime(stack, st);
     pthread_mutex_unlock(&stack->lock);
     return 0;
 }
@@ -143,8 +198,8 @@ static int set_mtime(struct stack *stack, const struct timespec *mtime)
     int r = stack_load(stack, true);
     if (r < 0)
         return r;
-    stack->mtime = mtime->tv_nsec == UTIME_NOW ? now_real() : *mtime;
-    stack_mark_dirty(stack);
+    struct timespec now = now_real();
+    stack_changed(stack, mtime->tv_nsec == UTIME_NOW ? &now : mtime);
     return 0;
 }
 
@@ -164,6 +219,7 @@ int stack_utimens(struct stack *stack, const struct timespec times[2])
     stack->pins--;
     pthread_cond_broadcast(&stack->changed);
     pthread_mutex_unlock(&stack->lock);
+    stack_touch(stack);
     return r;
 }
 

@@ -141,6 +141,7 @@ static void became_plain(struct stack *stack)
     layout_destroy(&stack->layout);
     sqy_pipeline_free(&stack->pipeline);
     stack->modified = false;
+    stack_own_ctime(stack);
     stack_mark_clean(stack);
 }
 

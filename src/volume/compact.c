@@ -211,6 +211,7 @@ static int begin(struct stack *stack)
 
 static void finish(struct stack *stack, int r, uint64_t size, const struct timespec *mtime)
 {
+    stack_own_ctime(stack);
     stack->transition = false;
     stack->rewriting = false;
     atomic_store(&stack->rewrite_unwanted, false);
@@ -248,6 +249,7 @@ int stack_compact(struct stack *stack)
         pthread_mutex_unlock(&stack->lock);
         return r;
     }
+    stack_keep_ctime(stack);
     stack->transition = true;
     stack->rewriting = true;
     uint64_t size = stack->size;
@@ -284,6 +286,7 @@ static int convert(struct stack *stack)
         pthread_mutex_unlock(&stack->lock);
         return r;
     }
+    stack_keep_ctime(stack);
     stack->transition = true;
     stack->rewriting = true;
     pthread_mutex_unlock(&stack->lock);

@@ -111,9 +111,11 @@ struct stack {
     bool layout_behind;               /* it wants bytes that were not in memory */
     uint64_t size;                    /* of an EMPTY one or a loaded BLOB */
     struct timespec mtime;
-    bool modified;                /* something is not in a checkpoint yet */
-    bool unsettled;               /* written to since it was settled */
-    bool rewriting;               /* the transition under way is a rewrite, which may take long */
+    struct timespec ctime;     /* when somebody last changed the file, not when we stored it; ... */
+    struct timespec own_ctime; /* ... shown while the backing file's is what storing it has left */
+    bool modified;             /* something is not in a checkpoint yet */
+    bool unsettled;            /* written to since it was settled */
+    bool rewriting;            /* the transition under way is a rewrite, which may take long */
     atomic_bool rewrite_unwanted; /* somebody waits for it: it gives up */
     unsigned pins;                /* calls under way that need what is loaded to stay so */
     atomic_bool stuck;  /* the last flush failed: others are flushed before it to make room */
@@ -223,6 +225,11 @@ int64_t resize_next_data(struct stack *stack,
                          uint64_t off); /* or -ENXIO; any kind, never waits for a transition */
 bool stack_attr_fits(const struct stack_attr *attr, const struct stat *st);
 void stack_attr_set(struct stack_attr *attr, const struct stat *st);
+/* The bytes, the size or the time were changed: a new mtime comes with `mtime`. Lock held. */
+void stack_changed(struct stack *stack, const struct timespec *mtime);
+/* What moves the backing file's ctime between these two is our own work. Lock held. */
+void stack_keep_ctime(struct stack *stack);
+void stack_own_ctime(struct stack *stack);
 int stack_open_blob(struct stack *stack, bool writable, struct blobref **out); /* no lock */
 /* By directory, by mount option, by default; a blob keeps what its header names. Lock held. */
 int stack_choose_pipeline(struct stack *stack, const char *dir);

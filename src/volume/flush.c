@@ -343,9 +343,9 @@ static int sync_blob(struct stack *stack, uint64_t size, bool settle)
     state.meta = meta;
     bool sync_name = stack->unsynced_name;
     struct blobref *ref = blobref_get(stack->blob);
+    stack->syncing = true;
     stack->modified = !clean;
     stack->dirty_since_ms = now_ms();
-    stack->syncing = true;
     pthread_mutex_unlock(&stack->lock);
     struct blob_header header;
     bool tell = settle && header_of(ref->blob, &image, &header);
@@ -356,6 +356,7 @@ static int sync_blob(struct stack *stack, uint64_t size, bool settle)
         volume_note_stored(stack, ref, NULL);
     blobref_put(volume, &ref);
     pthread_mutex_lock(&stack->lock);
+    stack_own_ctime(stack);
     stack->syncing = false;
     pthread_cond_broadcast(&stack->changed);
     if (r < 0) {

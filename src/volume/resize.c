@@ -32,9 +32,9 @@ int stack_punch(struct stack *stack, uint64_t off, uint64_t end)
 
 static void modified_now(struct stack *stack)
 {
-    stack->mtime = now_real();
+    struct timespec now = now_real();
     stack->unsettled = true;
-    stack_mark_dirty(stack);
+    stack_changed(stack, &now);
 }
 
 /* Waits until the file may be changed, and loads what changing it needs; lock held. A blob about to

@@ -118,6 +118,9 @@ int stack_getattr(struct stack *stack, struct stat *st);
 /* As utimensat(2): either may be UTIME_OMIT or UTIME_NOW. */
 int stack_utimens(struct stack *stack, const struct timespec times[2]);
 
+/* Owner, mode, links or attributes of the backing file were changed for somebody. */
+void stack_touch(struct stack *stack);
+
 /* The file gets a second name, so its spelling can no longer change: decides now what it is. */
 int stack_fix_kind(struct stack *stack);
 

@@ -21,9 +21,9 @@ static void note_written(struct stack *stack, uint64_t off, uint64_t end)
     job_mark_stale(stack, off, end);
     if (end > stack->size)
         stack->size = end;
-    stack->mtime = now_real();
+    struct timespec now = now_real();
     stack->unsettled = true;
-    stack_mark_dirty(stack);
+    stack_changed(stack, &now);
     struct layout_piece *news = &stack->since_layout;
     uint64_t lo = news->len > 0 && news->off < off ? news->off : off;
     uint64_t hi = news->len > 0 && news->off + news->len > end ? news->off + news->len : end;

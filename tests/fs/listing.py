@@ -47,6 +47,14 @@ class Listing(MountedCase):
             write(self.p(name))
         return names
 
+    def test_stream_that_begins_in_the_middle(self):
+        self.fill(500)
+        with Dir(self.d) as a, Dir(self.d) as b:
+            for _ in range(100):
+                a.next()
+            LIBC.seekdir(b.dir, LIBC.telldir(a.dir))
+            self.assertEqual(b.rest(), a.rest())
+
     def test_complete_and_once(self):
         names = self.fill(3000)
         with Dir(self.d) as d:

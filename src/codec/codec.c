@@ -37,6 +37,8 @@ size_t sqy_encode_bound(const struct sqy_pipeline *pipeline, const struct sqy_bo
     if (!codec_shape(box, &shape))
         return 0;
     plan_make(&plan, pipeline, shape.type);
+    if (plan.sink->desc->bound_box)
+        return plan.sink->desc->bound_box(plan.sink, &shape);
     unsigned n = plan_parts(&plan, &shape, part_len);
     for (unsigned i = 0; i < n; i++) {
         if (!part_len[i])
@@ -79,6 +81,12 @@ ssize_t sqy_encode_parts(struct sqy_ctx *ctx, const struct sqy_pipeline *pipelin
     int r = apply_filters(ctx, &plan, &shape, in, &from);
     if (r < 0)
         return r;
+    if (plan.sink->desc->encode_box) {
+        ssize_t got = plan.sink->desc->encode_box(ctx, plan.sink, &shape, from, out, out_cap);
+        *n_parts = 1;
+        part_len[0] = got > 0 ? (size_t)got : 0;
+        return got;
+    }
     unsigned n = plan_parts(&plan, &shape, part_len);
     size_t used = 0;
     for (unsigned i = 0; i < n; i++) {
@@ -132,7 +140,9 @@ int codec_decode(struct sqy_ctx *ctx, const struct sqy_pipeline *pipeline,
     uint8_t *filtered = plan.n_filters ? ctx_scratch(ctx, 0, len) : out;
     if (!filtered)
         return -ENOMEM;
-    int r = plan.sink->desc->decode(ctx, plan.sink, in, filtered, len);
+    int r = plan.sink->desc->decode_box
+                ? plan.sink->desc->decode_box(ctx, plan.sink, shape, in, filtered)
+                : plan.sink->desc->decode(ctx, plan.sink, in, filtered, len);
     if (r < 0)
         return r;
     return undo_filters(ctx, &plan, shape, filtered, 1, out);

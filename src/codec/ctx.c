@@ -4,7 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#define N_SCRATCH 2
+#define N_SCRATCH 3
 #define SCRATCH_KEEP                                                                               \
     ((size_t)64 << 20) /* bytes; chunks are about 1 MiB, only whole volumes need more */
 

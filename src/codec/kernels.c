@@ -111,6 +111,15 @@ const struct kernels kernels_scalar = {
     .gather8 = scalar_gather8,
     .split = scalar_split,
     .join = scalar_join,
+    .part = scalar_part,
+    .merge = scalar_merge,
+    .residual = scalar_residual,
+    .restore = scalar_restore,
+    .sums = scalar_sums,
+    .pack = scalar_pack,
+    .unpack = scalar_unpack,
+    .split_low = scalar_split_low,
+    .join_low = scalar_join_low,
 };
 
 const struct kernels *kernels_best(void)

@@ -13,6 +13,30 @@ enum flip {
     FLIP_16 = 16, /* groups of 16 bytes are reversed; n is a multiple of 16 */
 };
 
+#define TAPS_MAX   14 /* of a predictor */
+#define TAPS_SHIFT 11 /* weights are in units of 2^-TAPS_SHIFT */
+
+/* A prediction for a row of samples: for sample i the sum of weight[t] * at[t][i] and the bias, as a
+ * 32-bit number that wraps, shifted right by TAPS_SHIFT and saturated to 16 bits. */
+struct taps {
+    const int16_t *at[TAPS_MAX];
+    int16_t weight[TAPS_MAX];
+    unsigned n; /* even */
+    int32_t bias;
+};
+
+/* Residuals share a class in blocks of 8 lanes by 8 columns. Number i of a block stands in column
+ * i % 8; in lane 0, 2, 4, 6, 1, 3, 5, 7 by i / 8. */
+#define BLOCK 64
+#define LANES 8
+#define CLIP  8 /* times the mean of its block is the most a number counts for */
+
+/* Blocks in memory: column c of lane l of block b is z[b * step + l * stride + c]. */
+struct lanes {
+    uint16_t *z;
+    size_t stride, step;
+};
+
 struct kernels {
     const char *name;
     /* n samples of 2, 4, 8 bytes to as many rows of n bytes: byte j of sample i becomes
@@ -27,11 +51,61 @@ struct kernels {
      * rows[b * stride + i / 8]; and back. */
     void (*split)(const uint8_t *in, size_t n, uint8_t *rows, ptrdiff_t stride, enum flip flip);
     void (*join)(const uint8_t *rows, ptrdiff_t stride, size_t n, uint8_t *out, enum flip flip);
+
+    /* n little-endian samples of 16 bits, `flip` added bit by bit, to those in even columns and
+     * those in odd ones; and back. */
+    void (*part)(const uint8_t *in, size_t n, uint16_t flip, int16_t *even, int16_t *odd);
+    void (*merge)(const int16_t *even, const int16_t *odd, size_t n, uint16_t flip, uint8_t *out);
+    /* z = what the prediction leaves of x, as 16-bit differences that wrap, zigzag: 0, -1, 1, -2,
+     * ... are 0, 1, 2, 3, ...; and back. Up to 31 elements after the n of the output may be written,
+     * after those of x, z and the taps read. */
+    void (*residual)(const struct taps *taps, const int16_t *x, size_t n, uint16_t *z);
+    void (*restore)(const struct taps *taps, const uint16_t *z, size_t n, int16_t *x);
+    /* Of n blocks from `first` on: the sum of its numbers, none counted for more than CLIP times the
+     * mean, and the union of their bits. */
+    void (*sums)(const struct lanes *lanes, size_t first, size_t n, uint32_t *sum, uint16_t *bits);
+    /* A block's numbers without their low k bits (k < 16), 15 where they are more, as nibbles:
+     * number i in the low half of byte i, number 32 + i in the high half. The low bits as k planes
+     * of 8 bytes, number i at bit i; returns which numbers are 15. And back, returning the same. */
+    uint64_t (*pack)(const struct lanes *lanes, size_t block, unsigned k, uint8_t nibbles[32],
+                     uint8_t *planes);
+    uint64_t (*unpack)(const uint8_t nibbles[32], const uint8_t *planes, unsigned k,
+                       const struct lanes *lanes, size_t block);
+    /* The low k bits (k <= 16) alone. */
+    void (*split_low)(const struct lanes *lanes, size_t block, unsigned k, uint8_t *planes);
+    void (*join_low)(const uint8_t *planes, unsigned k, const struct lanes *lanes, size_t block);
 };
 
 extern const struct kernels kernels_scalar;
 /* NULL where this machine or this build lacks it. */
 const struct kernels *kernels_avx2(void);
 const struct kernels *kernels_best(void);
+
+/* Where number i of a block stands. */
+static inline uint16_t *lanes_at(const struct lanes *lanes, size_t block, unsigned i)
+{
+    const unsigned lane = i / 8 < 4 ? i / 8 * 2 : (i / 8 - 4) * 2 + 1;
+    return lanes->z + block * lanes->step + lane * lanes->stride + i % 8;
+}
+
+/* kernels_residual.c, the scalar ones; kernels_residual_avx2.c, where there is AVX2. */
+#define KERNELS_RESIDUAL(prefix)                                                                   \
+    void prefix##_part(const uint8_t *in, size_t n, uint16_t flip, int16_t *even, int16_t *odd);   \
+    void prefix##_merge(const int16_t *even, const int16_t *odd, size_t n, uint16_t flip,          \
+                        uint8_t *out);                                                             \
+    void prefix##_residual(const struct taps *taps, const int16_t *x, size_t n, uint16_t *z);      \
+    void prefix##_restore(const struct taps *taps, const uint16_t *z, size_t n, int16_t *x);       \
+    void prefix##_sums(const struct lanes *lanes, size_t first, size_t n, uint32_t *sum,           \
+                       uint16_t *bits);                                                            \
+    uint64_t prefix##_pack(const struct lanes *lanes, size_t block, unsigned k,                    \
+                           uint8_t nibbles[32], uint8_t *planes);                                  \
+    uint64_t prefix##_unpack(const uint8_t nibbles[32], const uint8_t *planes, unsigned k,         \
+                             const struct lanes *lanes, size_t block);                             \
+    void prefix##_split_low(const struct lanes *lanes, size_t block, unsigned k, uint8_t *planes); \
+    void prefix##_join_low(const uint8_t *planes, unsigned k, const struct lanes *lanes,           \
+                           size_t block)
+
+KERNELS_RESIDUAL(scalar);
+KERNELS_RESIDUAL(avx2);
 
 #endif

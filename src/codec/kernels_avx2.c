@@ -220,6 +220,15 @@ const struct kernels *kernels_avx2(void)
         .gather8 = avx2_gather8,
         .split = avx2_split,
         .join = avx2_join,
+        .part = avx2_part,
+        .merge = avx2_merge,
+        .residual = avx2_residual,
+        .restore = avx2_restore,
+        .sums = avx2_sums,
+        .pack = avx2_pack,
+        .unpack = avx2_unpack,
+        .split_low = avx2_split_low,
+        .join_low = avx2_join_low,
     };
     return __builtin_cpu_supports("avx2") ? &avx2 : NULL;
 }

@@ -8,7 +8,12 @@ void plan_make(struct plan *plan, const struct sqy_pipeline *pipeline, enum sqy_
     *plan = (struct plan){.sink = stage_pass_through()};
     for (unsigned i = 0; i < pipeline->n_stages; i++) {
         const struct stage *stage = &pipeline->stages[i];
-        if (stage->desc->class == STAGE_SINK) {
+        if (stage->desc->class == STAGE_SINK && stage->desc->encode_box &&
+            (type == SQY_BYTES || !(stage->desc->sizes & sqy_type_size(type)))) {
+            if (type != SQY_BYTES && !shuffled)
+                plan->filters[plan->n_filters++] = stage_shuffle();
+            plan->sink = stage_zstd();
+        } else if (stage->desc->class == STAGE_SINK) {
             plan->sink = stage;
         } else if (type == SQY_BYTES) {
             continue;

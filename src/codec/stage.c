@@ -5,12 +5,14 @@
 static const struct stage_desc *const rows[] = {
     &stage_desc_pass_through, &stage_desc_lz4,        &stage_desc_zstd,
     &stage_desc_bitswap1,     &stage_desc_bitshuffle, &stage_desc_shuffle,
+    &stage_desc_interlace,
 };
 
 #define N_ROWS (sizeof(rows) / sizeof(rows[0]))
 
 static const struct stage shuffle = {.desc = &stage_desc_shuffle};
 static const struct stage pass_through = {.desc = &stage_desc_pass_through};
+static const struct stage zstd = {.desc = &stage_desc_zstd, .arg = {1}};
 
 const struct stage_desc *stage_find(const char *name, size_t len)
 {
@@ -60,4 +62,9 @@ const struct stage *stage_shuffle(void)
 const struct stage *stage_pass_through(void)
 {
     return &pass_through;
+}
+
+const struct stage *stage_zstd(void)
+{
+    return &zstd;
 }

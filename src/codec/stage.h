@@ -69,6 +69,13 @@ struct stage_desc {
     /* Fills out[0 .. len) exactly or fails. */
     int (*decode)(struct sqy_ctx *ctx, const struct stage *stage, const struct stage_coded *in,
                   uint8_t *out, size_t len);
+    /* In place of these three: a sink that has to know of rows and planes. It takes samples of the
+     * sizes above; others are shuffled and go to the zstd sink. */
+    size_t (*bound_box)(const struct stage *stage, const struct shape *shape);
+    ssize_t (*encode_box)(struct sqy_ctx *ctx, const struct stage *stage, const struct shape *shape,
+                          const uint8_t *in, uint8_t *out, size_t cap);
+    int (*decode_box)(struct sqy_ctx *ctx, const struct stage *stage, const struct shape *shape,
+                      const struct stage_coded *in, uint8_t *out);
     /* Frees what ctx_state() of this stage holds; NULL where it holds nothing. */
     void (*free_state)(void *state);
 };
@@ -109,10 +116,11 @@ void stage_default(struct stage *stage, const struct stage_desc *desc);
 /* The stages that stand in for what a pipeline lacks or cannot use. */
 const struct stage *stage_shuffle(void);
 const struct stage *stage_pass_through(void);
+const struct stage *stage_zstd(void);
 
 /* The rows' contents, each in the file of its name. */
 extern const struct stage_desc stage_desc_pass_through, stage_desc_lz4, stage_desc_zstd,
-    stage_desc_bitswap1, stage_desc_bitshuffle, stage_desc_shuffle;
+    stage_desc_bitswap1, stage_desc_bitshuffle, stage_desc_shuffle, stage_desc_interlace;
 
 /* ---- plan.c ---- */
 
@@ -124,7 +132,7 @@ unsigned plan_parts(const struct plan *plan, const struct shape *shape,
 /* ---- ctx.c ---- */
 
 const struct kernels *ctx_kernels(const struct sqy_ctx *ctx);
-/* Scratch buffer 0 or 1, of at least `len` bytes; NULL where memory is out. Stays valid until the
+/* Scratch buffer 0 or 1 (the filters'), or 2 (a sink's own), of at least `len` bytes; NULL where memory is out. Stays valid until the
  * same buffer is asked for again. */
 uint8_t *ctx_scratch(struct sqy_ctx *ctx, unsigned which, size_t len);
 /* Gives back what a large volume left behind. */

@@ -1,0 +1,306 @@
+/* Weights of the predictor, fitted to a sample of the box.
+ *
+ * A block of residuals costs about log2 of their mean size for each. So the fit minimises the sum of
+ * log(mean |r|) over sampled windows, by least squares whose weights are set anew a few times
+ * (iteratively reweighted least squares): a residual r in a window of mean size s weighs
+ * 1 / (s max(|r|, s / 2)). Bright regions, noisier than dark ones, and hot pixels do not spoil it.
+ *
+ * Taps that mirror each other share a weight. Only the encoder runs this; its arithmetic is not
+ * part of the format. */
+#include "codec/predict.h"
+
+#include <math.h>
+#include <string.h>
+
+#define N_WINDOWS  32u
+#define WINDOW     32u /* samples of one half of a row, a multiple of FIT_LANES */
+#define N_SAMPLES  (N_WINDOWS * WINDOW)
+#define N_ROUNDS   3
+#define N_FEATURES 8u /* at most, without the constant */
+#define FIT_LANES  8u
+/* Bits a sample by which weights must do better than none: fitted to a sample, they always seem to. */
+#define FLAT_BONUS 0.010
+#define ONE        2048.0 /* weights are in units of 1 / ONE */
+
+/* Which feature a tap belongs to; taps of one feature share its weight. NONE: weight 0. */
+#define NONE N_FEATURES
+static const uint8_t even_feature[] = {0, 3, 1, 1, 2, 2, 4, 4, 5, NONE, 6, 6, 7, 7};
+static const uint8_t odd_feature[] = {0, 0, 1, 3, 2, 2, 4, NONE, 5, 5, 6, 6};
+/* Where to begin, and what a flat sample leaves undecided: see `prior` below. */
+static const float even_prior[N_FEATURES] = {0.5f, 0.25f};
+static const float odd_prior[N_FEATURES] = {0.25f, 0.25f, 0.125f};
+
+struct fit {
+    const uint8_t *feature; /* of each tap */
+    const float *prior;
+    unsigned n_taps, n_features, n_windows, window; /* samples of one */
+    unsigned centre;                                /* the feature of one tap that takes rounding */
+    float mean[N_FEATURES + 1];                     /* of features, and of what is predicted */
+    float at[N_FEATURES + 1][N_SAMPLES];            /* less their means; last: what is predicted */
+    float residual[N_SAMPLES], weight[N_SAMPLES];
+    double coefficient[N_FEATURES + 1]; /* of features, and the constant */
+};
+
+/* Sums of products over samples, in lanes that a compiler can keep in a vector. */
+static double dot(const float *a, const float *b, unsigned n)
+{
+    float lane[FIT_LANES] = {0};
+    for (unsigned i = 0; i < n; i += FIT_LANES) {
+        for (unsigned l = 0; l < FIT_LANES; l++)
+            lane[l] += a[i + l] * b[i + l];
+    }
+    double sum = 0;
+    for (unsigned l = 0; l < FIT_LANES; l++)
+        sum += (double)lane[l];
+    return sum;
+}
+
+/* ---- the sample ---- */
+
+static void take_window(struct fit *fit, unsigned w, const struct taps *taps, const int16_t *x,
+                        size_t from)
+{
+    for (unsigned i = 0; i < WINDOW; i++) {
+        const unsigned at = w * WINDOW + i;
+        for (unsigned f = 0; f < fit->n_features; f++)
+            fit->at[f][at] = 0;
+        fit->at[N_FEATURES][at] = (float)x[from + i];
+    }
+    for (unsigned t = 0; t < fit->n_taps; t++) {
+        if (fit->feature[t] == NONE)
+            continue;
+        float *to = fit->at[fit->feature[t]] + w * WINDOW;
+        for (unsigned i = 0; i < WINDOW; i++)
+            to[i] += (float)taps->at[t][from + i];
+    }
+}
+
+/* Windows lie evenly spread over the rows, and at columns that jump about. */
+static void take_sample(struct fit *fit, const struct lattice *lattice, unsigned phase, bool across)
+{
+    const size_t first = across && lattice->layers > 1 ? lattice->rows : 0;
+    const size_t n_rows = lattice->layers * lattice->rows - first;
+    const size_t half = lattice->odd;
+    for (unsigned w = 0; w < N_WINDOWS; w++) {
+        struct taps taps;
+        const size_t at = first + (2 * w + 1) * n_rows / (2 * N_WINDOWS);
+        size_t layer = at / lattice->rows, row = at % lattice->rows;
+        if (!row && lattice->rows > 1)
+            row = 1; /* what lies above the first row is nothing to learn from */
+        predict_taps(lattice, layer, row, phase, across, &taps);
+        const size_t from = (half - WINDOW) * ((w * 19) % N_WINDOWS) / (N_WINDOWS - 1);
+        const int16_t *x = lattice_even(lattice, layer, row);
+        take_window(fit, w, &taps, phase == PREDICT_EVEN ? x : x + lattice->stride, from);
+    }
+}
+
+static void centre_sample(struct fit *fit)
+{
+    for (unsigned f = 0; f <= N_FEATURES; f++) {
+        if (f >= fit->n_features && f < N_FEATURES)
+            continue;
+        double sum = 0;
+        for (unsigned i = 0; i < N_SAMPLES; i++)
+            sum += (double)fit->at[f][i];
+        fit->mean[f] = (float)(sum / N_SAMPLES);
+        for (unsigned i = 0; i < N_SAMPLES; i++)
+            fit->at[f][i] -= fit->mean[f];
+    }
+}
+
+/* ---- rounds ---- */
+
+/* Residuals under the present coefficients, and what they cost, in bits of a sample. */
+static double measure(struct fit *fit)
+{
+    double cost = 0;
+    for (unsigned i = 0; i < N_SAMPLES; i++)
+        fit->residual[i] = fit->at[N_FEATURES][i] - (float)fit->coefficient[N_FEATURES];
+    for (unsigned f = 0; f < fit->n_features; f++) {
+        const float c = (float)fit->coefficient[f];
+        for (unsigned i = 0; i < N_SAMPLES; i++)
+            fit->residual[i] -= c * fit->at[f][i];
+    }
+    for (unsigned w = 0; w < N_WINDOWS; w++) {
+        float *r = fit->residual + w * WINDOW, *weight = fit->weight + w * WINDOW;
+        float lane[FIT_LANES] = {0}, s = 0;
+        for (unsigned i = 0; i < WINDOW; i += FIT_LANES) {
+            for (unsigned l = 0; l < FIT_LANES; l++)
+                lane[l] += fabsf(r[i + l]);
+        }
+        for (unsigned l = 0; l < FIT_LANES; l++)
+            s += lane[l];
+        s = s / WINDOW + 0.25f; /* less than that no rounded residual is worth */
+        for (unsigned i = 0; i < WINDOW; i++) {
+            float size = fabsf(r[i]), least = s / 2;
+            weight[i] = 1 / (s * (size > least ? size : least));
+        }
+        cost += (double)log2f(s);
+    }
+    return cost / N_WINDOWS;
+}
+
+/* Solves a x = b for a symmetric positive definite matrix of n rows, in place (Cholesky). */
+static bool solve(double a[N_FEATURES + 1][N_FEATURES + 1], double b[N_FEATURES + 1], unsigned n)
+{
+    for (unsigned i = 0; i < n; i++) {
+        for (unsigned j = 0; j <= i; j++) {
+            double sum = a[i][j];
+            for (unsigned k = 0; k < j; k++)
+                sum -= a[i][k] * a[j][k];
+            if (i == j && !(sum > 0))
+                return false;
+            a[i][j] = i == j ? sqrt(sum) : sum / a[j][j];
+        }
+        double sum = b[i];
+        for (unsigned k = 0; k < i; k++)
+            sum -= a[i][k] * b[k];
+        b[i] = sum / a[i][i];
+    }
+    for (unsigned i = n; i-- > 0;) {
+        double sum = b[i];
+        for (unsigned k = i + 1; k < n; k++)
+            sum -= a[k][i] * b[k];
+        b[i] = sum / a[i][i];
+    }
+    return true;
+}
+
+/* One step: the normal equations under the present weights, drawn a little towards the prior. */
+static void improve(struct fit *fit)
+{
+    double a[N_FEATURES + 1][N_FEATURES + 1], b[N_FEATURES + 1];
+    float weighted[N_SAMPLES];
+    const unsigned n = fit->n_features;
+    double total = 0;
+    for (unsigned i = 0; i < N_SAMPLES; i++)
+        total += (double)fit->weight[i];
+    for (unsigned f = 0; f < n; f++) {
+        double sum = 0;
+        for (unsigned i = 0; i < N_SAMPLES; i++)
+            weighted[i] = fit->weight[i] * fit->at[f][i];
+        for (unsigned i = 0; i < N_SAMPLES; i++)
+            sum += (double)weighted[i];
+        for (unsigned g = f; g < n; g++)
+            a[g][f] = dot(weighted, fit->at[g], N_SAMPLES);
+        a[n][f] = sum;
+        b[f] = dot(weighted, fit->at[N_FEATURES], N_SAMPLES);
+    }
+    b[n] = dot(fit->weight, fit->at[N_FEATURES], N_SAMPLES);
+    a[n][n] = total;
+    for (unsigned f = 0; f < n; f++) {
+        const double ridge = 1e-4 * a[f][f] + 1e-3 * total;
+        a[f][f] += ridge;
+        b[f] += ridge * (double)fit->prior[f];
+    }
+    if (!solve(a, b, n + 1))
+        return;
+    memcpy(fit->coefficient, b, n * sizeof(b[0]));
+    fit->coefficient[N_FEATURES] = b[n];
+}
+
+/* ---- what comes of it ---- */
+
+static long in_range(double v, long least, long most)
+{
+    return v < (double)least ? least : v > (double)most ? most : lrint(v);
+}
+
+/* Coefficients as weights. What rounding takes from their sum goes to a tap that has no twin, so
+ * that bright and dark ends of the range stay where they were. */
+static void round_weights(const struct fit *fit, struct predict_weights *out)
+{
+    long q[N_FEATURES] = {0};
+    double lost = 0, constant = (double)fit->mean[N_FEATURES] + fit->coefficient[N_FEATURES];
+    unsigned taps_of[N_FEATURES + 1] = {0};
+    for (unsigned t = 0; t < fit->n_taps; t++)
+        taps_of[fit->feature[t]]++;
+    for (unsigned f = 0; f < fit->n_features; f++) {
+        q[f] = in_range(fit->coefficient[f] * ONE, INT16_MIN / 2, INT16_MAX / 2);
+        lost += taps_of[f] * (fit->coefficient[f] * ONE - (double)q[f]);
+    }
+    q[fit->centre] += in_range(lost, -64, 64);
+    for (unsigned f = 0; f < fit->n_features; f++)
+        constant -= (double)q[f] / ONE * (double)fit->mean[f];
+    for (unsigned t = 0; t < fit->n_taps; t++)
+        out->weight[t] = fit->feature[t] == NONE ? 0 : (int16_t)q[fit->feature[t]];
+    out->bias = (int32_t)in_range(constant * ONE + ONE / 2, INT32_MIN / 2, INT32_MAX / 2);
+}
+
+static double iterate(struct fit *fit)
+{
+    double cost = measure(fit);
+    for (unsigned round = 0; round < N_ROUNDS; round++) {
+        improve(fit);
+        cost = measure(fit);
+    }
+    return cost;
+}
+
+/* Just one value for all: best where there is nothing but noise. */
+static double fit_constant(struct fit *fit)
+{
+    const unsigned n_features = fit->n_features;
+    memset(fit->coefficient, 0, sizeof(fit->coefficient));
+    fit->n_features = 0;
+    double cost = iterate(fit);
+    fit->n_features = n_features;
+    return cost;
+}
+
+static double fit_half(struct fit *fit, const struct lattice *lattice, unsigned phase, bool across,
+                       struct predict_weights *out)
+{
+    const bool even = phase == PREDICT_EVEN;
+    fit->feature = even ? even_feature : odd_feature;
+    fit->prior = even ? even_prior : odd_prior;
+    fit->n_taps = predict_n_taps(phase, across);
+    fit->n_features = (even ? 5 : 4) + (across ? 3 : 0);
+    fit->centre = even ? 0 : 1;
+    for (unsigned f = 0; f < N_FEATURES; f++)
+        fit->coefficient[f] = (double)fit->prior[f];
+    fit->coefficient[N_FEATURES] = 0;
+    take_sample(fit, lattice, phase, across);
+    centre_sample(fit);
+    double cost = iterate(fit), fitted[N_FEATURES + 1];
+    memcpy(fitted, fit->coefficient, sizeof(fitted));
+    double flat = fit_constant(fit);
+    if (flat < cost + FLAT_BONUS)
+        cost = flat;
+    else
+        memcpy(fit->coefficient, fitted, sizeof(fitted));
+    round_weights(fit, out);
+    return cost;
+}
+
+/* Boxes too narrow to sample get the prior. */
+static void fixed_half(unsigned phase, struct predict_weights *out)
+{
+    const bool even = phase == PREDICT_EVEN;
+    for (unsigned t = 0; t < predict_n_taps(phase, false); t++) {
+        const float *prior = even ? even_prior : odd_prior;
+        out->weight[t] = (int16_t)(ONE * (double)prior[(even ? even_feature : odd_feature)[t]]);
+    }
+    out->bias = (int32_t)(ONE / 2);
+}
+
+void predict_fit(const struct lattice *lattice, struct predict_model *model)
+{
+    struct fit fit;
+    double within = 0, across = 0;
+    memset(model->within, 0, sizeof(model->within));
+    memset(model->across, 0, sizeof(model->across));
+    model->follows = false;
+    if (lattice->odd < WINDOW) {
+        fixed_half(PREDICT_EVEN, &model->within[PREDICT_EVEN]);
+        fixed_half(PREDICT_ODD, &model->within[PREDICT_ODD]);
+        return;
+    }
+    for (unsigned phase = 0; phase < PREDICT_PHASES; phase++)
+        within += fit_half(&fit, lattice, phase, false, &model->within[phase]);
+    if (lattice->layers < 2)
+        return;
+    for (unsigned phase = 0; phase < PREDICT_PHASES; phase++)
+        across += fit_half(&fit, lattice, phase, true, &model->across[phase]);
+    model->follows = across < within;
+}

@@ -1,0 +1,283 @@
+/* interlace: the interlaced predictor and coded blocks of what it leaves. Losslessly, for samples of
+ * 8 and 16 bits. The coded bytes are described in codec/FORMAT.md. */
+#include <errno.h>
+#include <string.h>
+
+#include "base/le.h"
+#include "codec/blocks.h"
+#include "codec/predict.h"
+
+enum { ARG_ENTROPY };
+enum { MODE_STORED, MODE_CODED };
+enum { FLAG_FOLLOWS = 1 };
+
+#define HEAD_BYTES 5u /* mode, flags, shift, base */
+
+/* A box on its way. */
+struct work {
+    struct lattice lattice;
+    struct blocks blocks; /* a field for each half */
+    struct predict_model model;
+    unsigned shift; /* low bits that are 0 in all samples */
+};
+
+/* False where the box is none that this stage codes: it is stored. */
+static bool work_measure(struct blocks *blocks, const struct shape *shape)
+{
+    const size_t width = shape->width / shape->spp;
+    const size_t halves[PREDICT_PHASES] = {(width + 1) / 2, width / 2};
+    return shape->width % shape->spp == 0 && lattice_bytes(shape) &&
+           blocks_measure(blocks, shape->planes * shape->spp * shape->rows, halves);
+}
+
+static int work_init(struct work *work, struct sqy_ctx *ctx, const struct shape *shape)
+{
+    const size_t lattice = lattice_bytes(shape);
+    uint8_t *memory = ctx_scratch(ctx, 2, lattice + blocks_bytes(&work->blocks));
+    if (!memory)
+        return -ENOMEM;
+    lattice_init(&work->lattice, shape, memory);
+    blocks_place(&work->blocks, memory + lattice);
+    return 0;
+}
+
+/* ---- samples and residuals ---- */
+
+static int16_t *half_at(const struct lattice *lattice, size_t layer, size_t row, unsigned phase)
+{
+    return phase == PREDICT_EVEN ? lattice_even(lattice, layer, row)
+                                 : lattice_odd(lattice, layer, row);
+}
+
+/* Low bits that are zero in every sample of the first row, then of all where that promises any. */
+static unsigned common_zeros(const uint8_t *in, const struct shape *shape)
+{
+    uint16_t any = 0;
+    const size_t row = shape->width;
+    if (shape->size != 2)
+        return 0;
+    for (size_t i = 0; i < shape->n; i++) {
+        any |= le_load16(in + 2 * i);
+        if (i + 1 == row && (any & 1))
+            return 0;
+    }
+    return any ? (unsigned)__builtin_ctz(any) : 0;
+}
+
+static void shift_lattice(const struct lattice *lattice, unsigned shift)
+{
+    const size_t n = lattice->layers * lattice->rows * 2 * lattice->stride;
+    for (size_t i = 0; shift && i < n - LATTICE_PAD; i++)
+        lattice->halves[i] = (int16_t)(lattice->halves[i] >> shift);
+}
+
+static int16_t mean_of_first_row(const struct lattice *lattice)
+{
+    const int16_t *even = lattice_even(lattice, 0, 0);
+    int64_t sum = 0;
+    for (size_t i = 0; i < lattice->even; i++)
+        sum += even[i];
+    return (int16_t)(sum / (int64_t)lattice->even);
+}
+
+static void predict_box(struct work *work, const struct kernels *k)
+{
+    const struct lattice *lattice = &work->lattice;
+    struct taps taps;
+    for (unsigned phase = 0; phase < PREDICT_PHASES; phase++) {
+        const struct field *field = &work->blocks.field[phase];
+        for (size_t layer = 0; layer < lattice->layers; layer++) {
+            for (size_t row = 0; row < lattice->rows; row++) {
+                predict_row(lattice, &work->model, layer, row, phase, &taps);
+                k->residual(&taps, half_at(lattice, layer, row, phase), field->width,
+                            blocks_row(field, layer * lattice->rows + row));
+            }
+        }
+    }
+}
+
+static void restore_layer_row(struct work *work, const struct kernels *k, size_t layer, size_t row)
+{
+    const struct lattice *lattice = &work->lattice;
+    struct taps taps;
+    for (unsigned phase = 0; phase < PREDICT_PHASES; phase++) {
+        const struct field *field = &work->blocks.field[phase];
+        if (phase == PREDICT_ODD)
+            lattice_close_ends(lattice, layer, row);
+        predict_row(lattice, &work->model, layer, row, phase, &taps);
+        k->restore(&taps, blocks_row(field, layer * lattice->rows + row), field->width,
+                   half_at(lattice, layer, row, phase));
+    }
+    lattice_close_ends(lattice, layer, row);
+}
+
+static void shift_row_back(const struct shape *shape, size_t z, size_t row, unsigned shift,
+                           uint8_t *out)
+{
+    uint8_t *at = out + (z * shape->rows + row) * shape->width * 2;
+    for (size_t i = 0; i < shape->width; i++)
+        le_store16(at + 2 * i, (uint16_t)(le_load16(at + 2 * i) << shift));
+}
+
+static void restore_box(struct work *work, const struct kernels *k, const struct shape *shape,
+                        uint8_t *out)
+{
+    const struct lattice *lattice = &work->lattice;
+    lattice_set_base(lattice, work->model.base);
+    for (size_t layer = 0; layer < lattice->layers; layer++) {
+        for (size_t row = 0; row < lattice->rows; row++) {
+            restore_layer_row(work, k, layer, row);
+            if ((layer + 1) % shape->spp)
+                continue;
+            lattice_store_row(lattice, k, layer / shape->spp, row, out);
+            if (work->shift)
+                shift_row_back(shape, layer / shape->spp, row, work->shift, out);
+        }
+    }
+}
+
+/* ---- the head ---- */
+
+static size_t head_bytes(bool follows)
+{
+    size_t taps = PREDICT_EVEN_TAPS + PREDICT_ODD_TAPS;
+    size_t one = 2 * taps + 2 * 4;
+    return HEAD_BYTES + one + (follows ? one + 2 * 2 * PREDICT_ACROSS_TAPS : 0);
+}
+
+static uint8_t *put_weights(uint8_t *at, const struct predict_weights *w, unsigned n)
+{
+    for (unsigned i = 0; i < n; i++, at += 2)
+        le_store16(at, (uint16_t)w->weight[i]);
+    le_store32(at, (uint32_t)w->bias);
+    return at + 4;
+}
+
+static const uint8_t *get_weights(const uint8_t *at, struct predict_weights *w, unsigned n)
+{
+    for (unsigned i = 0; i < n; i++, at += 2)
+        w->weight[i] = (int16_t)le_load16(at);
+    w->bias = (int32_t)le_load32(at);
+    return at + 4;
+}
+
+static void put_head(const struct work *work, uint8_t *out)
+{
+    const struct predict_model *m = &work->model;
+    out[0] = MODE_CODED;
+    out[1] = m->follows ? FLAG_FOLLOWS : 0;
+    out[2] = (uint8_t)work->shift;
+    le_store16(out + 3, (uint16_t)m->base);
+    uint8_t *at = out + HEAD_BYTES;
+    for (unsigned p = 0; p < PREDICT_PHASES; p++)
+        at = put_weights(at, &m->within[p], predict_n_taps(p, false));
+    for (unsigned p = 0; m->follows && p < PREDICT_PHASES; p++)
+        at = put_weights(at, &m->across[p], predict_n_taps(p, true));
+}
+
+/* Returns the length of the head. */
+static ssize_t get_head(struct work *work, const uint8_t *in, size_t len)
+{
+    struct predict_model *m = &work->model;
+    if (len < HEAD_BYTES || in[0] != MODE_CODED || in[1] > FLAG_FOLLOWS || in[2] > 15)
+        return -EBADMSG;
+    m->follows = in[1] & FLAG_FOLLOWS;
+    work->shift = in[2];
+    m->base = (int16_t)le_load16(in + 3);
+    if (len < head_bytes(m->follows))
+        return -EBADMSG;
+    const uint8_t *at = in + HEAD_BYTES;
+    for (unsigned p = 0; p < PREDICT_PHASES; p++)
+        at = get_weights(at, &m->within[p], predict_n_taps(p, false));
+    for (unsigned p = 0; m->follows && p < PREDICT_PHASES; p++)
+        at = get_weights(at, &m->across[p], predict_n_taps(p, true));
+    return (ssize_t)head_bytes(m->follows);
+}
+
+/* ---- the stage ---- */
+
+static size_t interlace_bound(const struct stage *stage, const struct shape *shape)
+{
+    (void)stage;
+    const size_t bytes = shape->n * shape->size;
+    struct blocks blocks;
+    if (!work_measure(&blocks, shape))
+        return 1 + bytes;
+    const size_t coded = head_bytes(true) + blocks_bound(&blocks);
+    return coded > 1 + bytes ? coded : 1 + bytes;
+}
+
+static ssize_t store(const uint8_t *in, size_t len, uint8_t *out)
+{
+    out[0] = MODE_STORED;
+    memcpy(out + 1, in, len);
+    return (ssize_t)(1 + len);
+}
+
+static ssize_t interlace_encode(struct sqy_ctx *ctx, const struct stage *stage,
+                                const struct shape *shape, const uint8_t *in, uint8_t *out,
+                                size_t cap)
+{
+    struct work work;
+    const struct kernels *k = ctx_kernels(ctx);
+    const size_t len = shape->n * shape->size;
+    if (cap < interlace_bound(stage, shape))
+        return -ENOSPC;
+    if (!work_measure(&work.blocks, shape))
+        return store(in, len, out);
+    int r = work_init(&work, ctx, shape);
+    if (r < 0)
+        return r;
+    lattice_load(&work.lattice, k, in);
+    work.shift = common_zeros(in, shape);
+    shift_lattice(&work.lattice, work.shift);
+    work.model.base = mean_of_first_row(&work.lattice);
+    lattice_set_base(&work.lattice, work.model.base);
+    predict_fit(&work.lattice, &work.model);
+    predict_box(&work, k);
+    put_head(&work, out);
+    const size_t head = head_bytes(work.model.follows);
+    ssize_t got = blocks_encode(ctx, &work.blocks, stage->arg[ARG_ENTROPY], out + head, cap - head);
+    if (got < 0)
+        return got;
+    return head + (size_t)got < 1 + len ? (ssize_t)head + got : store(in, len, out);
+}
+
+static int interlace_decode(struct sqy_ctx *ctx, const struct stage *stage,
+                            const struct shape *shape, const struct stage_coded *in, uint8_t *out)
+{
+    struct work work;
+    const size_t len = shape->n * shape->size;
+    if (!in->len)
+        return -EBADMSG;
+    if (in->data[0] == MODE_STORED) {
+        if (in->len != 1 + len)
+            return -EBADMSG;
+        memcpy(out, in->data + 1, len);
+        return 0;
+    }
+    if (!work_measure(&work.blocks, shape))
+        return -EBADMSG;
+    int r = work_init(&work, ctx, shape);
+    if (r < 0)
+        return r;
+    ssize_t head = get_head(&work, in->data, in->len);
+    if (head < 0)
+        return (int)head;
+    r = blocks_decode(ctx, &work.blocks, stage->arg[ARG_ENTROPY], in->data + head,
+                      in->len - (size_t)head);
+    if (r < 0)
+        return r;
+    restore_box(&work, ctx_kernels(ctx), shape, out);
+    return 0;
+}
+
+const struct stage_desc stage_desc_interlace = {
+    .name = "interlace",
+    .class = STAGE_SINK,
+    .args = {[ARG_ENTROPY] = {.name = "entropy", .min = 0, .max = 1, .def = 1}},
+    .sizes = 1 | 2,
+    .bound_box = interlace_bound,
+    .encode_box = interlace_encode,
+    .decode_box = interlace_decode,
+};

@@ -1,0 +1,198 @@
+/* The kernels of the interlaced predictor: every version against the scalar one, on random and on
+ * nasty numbers, and the scalar one against itself there and back. */
+#include "test.h"
+
+#include "codec/kernels.h"
+#include "util.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define MOST  300 /* numbers in a row */
+#define ROOM  (MOST + 64)
+#define GUARD 0xA5A5u
+
+enum kind { RANDOM, SMALL, ZEROS, ONES, EXTREMES, RARE, KINDS };
+
+static const struct kernels *versions[2];
+static unsigned n_versions;
+
+static uint16_t number(enum kind kind, uint64_t *seed)
+{
+    const uint64_t r = util_random(seed) >> 11;
+    switch (kind) {
+    case SMALL:
+        return r & 7;
+    case ZEROS:
+        return 0;
+    case ONES:
+        return 0xffff;
+    case EXTREMES:
+        return (uint16_t[]){0, 1, 0x7fff, 0x8000, 0xfffe, 0xffff}[r % 6];
+    case RARE:
+        return r % 97 ? r & 31 : (uint16_t)(r >> 8);
+    default:
+        return (uint16_t)r;
+    }
+}
+
+static void fill(void *to, size_t n, enum kind kind, uint64_t seed)
+{
+    uint16_t *v = to;
+    for (size_t i = 0; i < n; i++)
+        v[i] = number(kind, &seed);
+}
+
+static void check(const void *want, const void *got, size_t len, const struct kernels *k,
+                  const char *what, size_t n, unsigned kind)
+{
+    if (memcmp(want, got, len) != 0)
+        fail_msg("%s of %s is wrong for %zu numbers of kind %u", what, k->name, n, kind);
+}
+
+static void check_columns(const struct kernels *k, size_t n, enum kind kind)
+{
+    uint16_t in[ROOM], merged[ROOM];
+    int16_t even[2][ROOM], odd[2][ROOM];
+    fill(in, ROOM, kind, n);
+    memset(even, 0xA5, sizeof(even));
+    memset(odd, 0xA5, sizeof(odd));
+    memset(merged, 0xA5, sizeof(merged));
+    kernels_scalar.part((const uint8_t *)in, n, 0x8000, even[0], odd[0]);
+    k->part((const uint8_t *)in, n, 0x8000, even[1], odd[1]);
+    check(even[0], even[1], sizeof(even[0]), k, "part", n, kind);
+    check(odd[0], odd[1], sizeof(odd[0]), k, "part", n, kind);
+    k->merge(even[1], odd[1], n, 0x8000, (uint8_t *)merged);
+    check(in, merged, 2 * n, k, "merge", n, kind);
+    for (size_t i = n; i < ROOM; i++)
+        assert_int_equal(merged[i], GUARD);
+}
+
+static void test_columns(void **state)
+{
+    (void)state;
+    for (unsigned v = 0; v < n_versions; v++) {
+        for (size_t n = 0; n <= MOST; n += n < 70 ? 1 : 23) {
+            for (unsigned kind = 0; kind < KINDS; kind++)
+                check_columns(versions[v], n, kind);
+        }
+    }
+}
+
+static void check_prediction(const struct kernels *k, unsigned n_taps, size_t n, enum kind kind)
+{
+    static int16_t rows[TAPS_MAX][ROOM];
+    int16_t x[ROOM], back[ROOM];
+    uint16_t z[2][ROOM];
+    struct taps taps = {.n = n_taps, .bias = (int32_t)util_random(&(uint64_t){n + kind})};
+    fill(rows, TAPS_MAX * ROOM, kind, n_taps);
+    fill(taps.weight, TAPS_MAX, kind == SMALL ? SMALL : RANDOM, n + n_taps);
+    fill(x, ROOM, kind, n);
+    for (unsigned t = 0; t < n_taps; t++)
+        taps.at[t] = rows[t] + t % 3;
+    kernels_scalar.residual(&taps, x, n, z[0]);
+    k->residual(&taps, x, n, z[1]);
+    check(z[0], z[1], 2 * n, k, "residual", n, kind);
+    k->restore(&taps, z[1], n, back);
+    check(x, back, 2 * n, k, "restore", n, kind);
+}
+
+static void test_prediction(void **state)
+{
+    (void)state;
+    for (unsigned v = 0; v < n_versions; v++) {
+        for (unsigned taps = 2; taps <= TAPS_MAX; taps += 2) {
+            for (size_t n = 0; n <= MOST; n += n < 35 ? 1 : 41) {
+                for (unsigned kind = 0; kind < KINDS; kind++)
+                    check_prediction(versions[v], taps, n, kind);
+            }
+        }
+    }
+}
+
+/* Blocks in eight lanes, and in one from end to end. */
+static void check_blocks(const struct kernels *k, size_t stride, size_t step, enum kind kind)
+{
+    enum { N = 5, NUMBERS = 8 * 64 };
+    uint16_t z[NUMBERS], back[2][NUMBERS], bits[2][N];
+    uint32_t sum[2][N];
+    uint8_t nibbles[2][32], planes[2][8 * 16];
+    const struct lanes lanes = {z, stride, step};
+    fill(z, NUMBERS, kind, step);
+    kernels_scalar.sums(&lanes, 0, N, sum[0], bits[0]);
+    k->sums(&lanes, 0, N, sum[1], bits[1]);
+    check(sum[0], sum[1], sizeof(sum[0]), k, "sums", step, kind);
+    check(bits[0], bits[1], sizeof(bits[0]), k, "sums", step, kind);
+    for (unsigned low = 0; low <= 16; low++) {
+        for (unsigned b = 0; b < N; b++) {
+            memset(planes, 0xA5, sizeof(planes));
+            memset(back, 0, sizeof(back));
+            kernels_scalar.split_low(&lanes, b, low, planes[0]);
+            k->split_low(&lanes, b, low, planes[1]);
+            check(planes[0], planes[1], sizeof(planes[0]), k, "split_low", low, kind);
+            for (unsigned i = 0; i < 2; i++) {
+                const struct kernels *by = i ? k : &kernels_scalar;
+                by->join_low(planes[0], low, &(struct lanes){back[i], stride, step}, b);
+            }
+            check(back[0], back[1], sizeof(back[0]), k, "join_low", low, kind);
+            if (low == 16)
+                continue;
+            uint64_t want = kernels_scalar.pack(&lanes, b, low, nibbles[0], planes[0]);
+            uint64_t got = k->pack(&lanes, b, low, nibbles[1], planes[1]);
+            assert_true(want == got);
+            check(nibbles[0], nibbles[1], 32, k, "pack", low, kind);
+            check(planes[0], planes[1], sizeof(planes[0]), k, "pack", low, kind);
+            got = k->unpack(nibbles[0], planes[0], low, &(struct lanes){back[1], stride, step}, b);
+            assert_true(want == got);
+            for (unsigned i = 0; i < BLOCK; i++) {
+                if (!(want >> i & 1))
+                    assert_int_equal(*lanes_at(&lanes, b, i),
+                                     *lanes_at(&(struct lanes){back[1], stride, step}, b, i));
+            }
+        }
+    }
+}
+
+static void test_blocks(void **state)
+{
+    (void)state;
+    for (unsigned v = 0; v < n_versions; v++) {
+        for (unsigned kind = 0; kind < KINDS; kind++) {
+            check_blocks(versions[v], 64, 8, kind);
+            check_blocks(versions[v], 8, 64, kind);
+        }
+    }
+}
+
+/* Or a block of small numbers would pass for one of zeros. */
+static void test_a_sum_is_zero_only_where_all_is(void **state)
+{
+    (void)state;
+    for (unsigned v = 0; v < n_versions; v++) {
+        for (unsigned i = 0; i < BLOCK; i++) {
+            uint16_t z[BLOCK] = {0}, bits;
+            uint32_t sum;
+            const struct lanes lanes = {z, 8, 64};
+            z[i] = 1;
+            versions[v]->sums(&lanes, 0, 1, &sum, &bits);
+            assert_int_equal(sum, 1);
+            assert_int_equal(bits, 1);
+        }
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_columns),
+        cmocka_unit_test(test_prediction),
+        cmocka_unit_test(test_blocks),
+        cmocka_unit_test(test_a_sum_is_zero_only_where_all_is),
+    };
+    versions[n_versions++] = &kernels_scalar;
+    if (kernels_avx2())
+        versions[n_versions++] = kernels_avx2();
+    else
+        print_message("this machine has no AVX2: only the scalar kernels are checked\n");
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -10,16 +10,19 @@
  *
  * Class 0: all 64 residuals are 0. Else class c = 1 + floor(2 log2(sum)). k low bits are stored as
  * they are, so many that what is above has a mean between sqrt(2) and 2 sqrt(2): a number from 0 to
- * 14, or 15 for an escape: then 15 to 269 stand in a byte of a list, and what is more in two bytes of
- * another. A class of many blocks has a stream of its own.
- * Others share: classes that differ by a factor of 2 alone have nearly the same distribution. */
-#define CLASS_MAX 44u /* 64 * 65535 squared is less than 2^44 */
-#define CLASS_NOISY                                                                                \
-    14u /* the first one of mean sqrt(2): from here on there are low bits to store */
-#define OWN_BLOCKS 128u /* enough to pay for a code of its own: 4 KiB */
-#define N_STREAMS  (SHARED_STREAMS + CLASS_MAX)
+ * 14, or 15 for an escape: then 15 to 269 stand in a byte of a list, and what is more in two bytes
+ * of another. A class of many blocks has a stream of its own; others share, as classes that differ by
+ * a factor of 2 alone have nearly the same distribution. */
+#define CLASS_MAX   44u  /* 64 * 65535 squared is less than 2^44 */
+#define CLASS_NOISY 14u  /* the first of mean sqrt(2): from here on there are low bits to store */
+#define OWN_BLOCKS  128u /* enough to pay for a code of its own: 4 KiB */
+#define N_STREAMS   (SHARED_STREAMS + CLASS_MAX)
 
 enum { SHARED_QUIET, SHARED_NOISY, SHARED_STREAMS = SHARED_NOISY + 2 };
+
+_Static_assert(N_STREAMS <= 64 && CLASS_MAX < 64, "they fit struct blocks_decoder");
+
+#define NIBBLE_BYTES (BLOCK / 2u) /* of a block */
 
 static unsigned class_of(uint32_t sum)
 {
@@ -31,81 +34,54 @@ static unsigned class_bits(unsigned class)
     return class < CLASS_NOISY ? 0 : (class - CLASS_NOISY) / 2;
 }
 
-/* ---- fields ---- */
-
-#define GUARD 32u /* numbers that a kernel may write beyond a row */
-
-static bool measure_field(struct field *field, size_t rows, size_t width)
+static unsigned class_max(const struct blocks *blocks)
 {
-    size_t n, deep = (rows + LANES - 1) / LANES;
-    *field = (struct field){.rows = rows, .width = width, .n_lanes = rows < LANES ? 1 : LANES};
-    if (field->n_lanes == 1)
-        deep = rows;
-    if (__builtin_mul_overflow(deep, width, &field->length) || field->length > SIZE_MAX / 256)
-        return false;
-    n = field->n_lanes == 1 ? BLOCK : BLOCK / LANES;
-    field->n_blocks = (field->length + n - 1) / n;
-    field->lanes.step = n;
-    field->lanes.stride = field->n_lanes == 1 ? BLOCK / LANES : field->n_blocks * n + GUARD;
-    return true;
+    return blocks->huffman ? CLASS_MAX : 16;
 }
 
-/* Numbers of a field in memory. */
-static size_t field_room(const struct field *field)
+/* Low bits that are stored as they are, of each number. */
+static unsigned class_planes(const struct blocks *blocks, unsigned class)
 {
-    return field->n_lanes == 1 ? field->n_blocks * BLOCK + GUARD : LANES * field->lanes.stride;
+    return blocks->huffman ? class_bits(class) : class;
 }
 
-bool blocks_measure(struct blocks *blocks, size_t rows, const size_t width[BLOCKS_PARTS])
+/* ---- memory ---- */
+
+bool blocks_measure(struct blocks *blocks, size_t rows, const size_t width[BLOCKS_FIELDS],
+                    bool huffman)
 {
-    *blocks = (struct blocks){.n = 0};
-    for (unsigned p = 0; p < BLOCKS_PARTS; p++) {
-        if (!measure_field(&blocks->field[p], rows, width[p]))
+    *blocks = (struct blocks){.huffman = huffman};
+    for (unsigned f = 0; f < BLOCKS_FIELDS; f++) {
+        if (!field_measure(&blocks->field[f], rows, width[f]))
             return false;
-        blocks->n += blocks->field[p].n_blocks;
+        blocks->n += blocks->field[f].n_blocks;
     }
-    return true;
+    blocks->n_groups = blocks->field[0].n_groups;
+    return blocks->n <= UINT32_MAX / BLOCK; /* lengths are stored in 32 bits */
 }
 
 size_t blocks_bytes(const struct blocks *blocks)
 {
     size_t numbers = 0;
-    for (unsigned p = 0; p < BLOCKS_PARTS; p++)
-        numbers += field_room(&blocks->field[p]);
-    return numbers * sizeof(uint16_t) + blocks->n * (BLOCK / 2 + 1 + BLOCK);
+    for (unsigned f = 0; f < BLOCKS_FIELDS; f++)
+        numbers += field_room(&blocks->field[f]);
+    return numbers * sizeof(uint16_t) + blocks->n * (1 + 2 * NIBBLE_BYTES + BLOCK);
 }
 
 void blocks_place(struct blocks *blocks, void *memory)
 {
     uint16_t *next = memory;
-    for (unsigned p = 0; p < BLOCKS_PARTS; p++) {
-        blocks->field[p].lanes.z = next;
-        next += field_room(&blocks->field[p]);
+    for (unsigned f = 0; f < BLOCKS_FIELDS; f++) {
+        blocks->field[f].lanes.z = next;
+        next += field_room(&blocks->field[f]);
     }
     blocks->nibbles = (uint8_t *)next;
-    blocks->class = blocks->nibbles + blocks->n * BLOCK / 2;
-    blocks->escapes = blocks->class + blocks->n;
+    blocks->streams = blocks->nibbles + blocks->n * NIBBLE_BYTES;
+    blocks->escapes = blocks->streams + blocks->n * NIBBLE_BYTES;
+    blocks->class = blocks->escapes + blocks->n * BLOCK;
 }
 
-uint16_t *blocks_row(const struct field *field, size_t row)
-{
-    if (field->n_lanes == 1)
-        return field->lanes.z + row * field->width;
-    return field->lanes.z + row % LANES * field->lanes.stride + row / LANES * field->width;
-}
-
-/* Zeros behind the last row of every lane, up to the end of its last block. */
-static void fill_up(const struct field *field)
-{
-    const size_t most = field->n_blocks * field->lanes.step;
-    for (size_t l = 0; l < field->n_lanes; l++) {
-        const size_t rows = (field->rows + field->n_lanes - 1 - l) / field->n_lanes;
-        uint16_t *lane = field->lanes.z + (field->n_lanes == 1 ? 0 : l * field->lanes.stride);
-        memset(lane + rows * field->width, 0, (most - rows * field->width) * sizeof(*lane));
-    }
-}
-
-/* ---- classes ---- */
+/* ---- streams ---- */
 
 /* What the classes say of the rest. */
 struct extent {
@@ -122,23 +98,22 @@ static void assign_streams(const size_t count[CLASS_MAX + 1], struct extent *ext
         if (count[c] >= OWN_BLOCKS)
             s = next++;
         extent->stream_of[c] = (uint8_t)s;
-        extent->stream[s] += BLOCK / 2 * count[c];
+        extent->stream[s] += NIBBLE_BYTES * count[c];
     }
 }
 
-static int measure(const struct blocks *blocks, bool huffman, struct extent *extent)
+static int measure(const struct blocks *blocks, struct extent *extent)
 {
     size_t count[CLASS_MAX + 1] = {0};
-    const unsigned most = huffman ? CLASS_MAX : 16;
     memset(extent, 0, sizeof(*extent));
     for (size_t b = 0; b < blocks->n; b++) {
-        if (blocks->class[b] > most)
+        if (blocks->class[b] > class_max(blocks))
             return -EBADMSG;
         count[blocks->class[b]]++;
     }
-    for (unsigned c = 1; c <= most; c++)
-        extent->planes += 8 * count[c] * (huffman ? class_bits(c) : c);
-    if (huffman)
+    for (unsigned c = 1; c <= class_max(blocks); c++)
+        extent->planes += 8 * count[c] * class_planes(blocks, c);
+    if (blocks->huffman)
         assign_streams(count, extent);
     return 0;
 }
@@ -146,102 +121,91 @@ static int measure(const struct blocks *blocks, bool huffman, struct extent *ext
 static void place_streams(const struct blocks *blocks, const struct extent *extent,
                           uint8_t *at[N_STREAMS])
 {
-    uint8_t *next = blocks->nibbles;
+    uint8_t *next = blocks->streams;
     for (unsigned s = 0; s < N_STREAMS; s++) {
         at[s] = next;
         next += extent->stream[s];
     }
 }
 
-size_t blocks_bound(const struct blocks *blocks)
-{
-    const size_t each = 1 + 8 * 16 + BLOCK / 2 + BLOCK + 2 * BLOCK;
-    return blocks->n * each + 4 * (N_STREAMS + 3);
-}
-
-/* ---- escapes ---- */
+/* ---- encoding: low bits, classes, streams, escapes of a byte after their number, wide ones; each
+ * part after its length, 4 bytes, but for the last ---- */
 
 #define ESCAPE_FIRST 15u
 #define ESCAPE_WIDE  255u /* the byte of a number that follows in two */
 
-struct escapes_out {
-    uint8_t *byte, *wide; /* where the next one is put */
-};
+size_t blocks_bound(const struct blocks *blocks)
+{
+    const size_t each = 1 + 8 * 16 + NIBBLE_BYTES + BLOCK + 2 * BLOCK;
+    return blocks->n * each + 4 * (N_STREAMS + 4);
+}
 
-struct escapes_in {
-    const uint8_t *byte, *byte_end, *wide, *wide_end; /* what is left to take */
-};
+void blocks_encode_begin(struct blocks_encoder *e, const struct blocks *blocks, uint8_t *out)
+{
+    /* wide escapes are few and come last: they wait at the end of the room, and are moved then */
+    uint8_t *wide = out + blocks_bound(blocks) - 2 * BLOCK * blocks->n;
+    *e = (struct blocks_encoder){.blocks = blocks,
+                                 .out = out,
+                                 .planes = out + 4,
+                                 .wide = wide,
+                                 .wide_begin = wide,
+                                 .escape = blocks->escapes};
+}
 
-static void put_escapes(const struct lanes *lanes, size_t block, unsigned k, uint64_t which,
-                        struct escapes_out *to)
+static void put_escapes(struct blocks_encoder *e, const struct lanes *lanes, size_t block,
+                        unsigned k, uint64_t which)
 {
     for (; which; which &= which - 1) {
         const unsigned v = *lanes_at(lanes, block, (unsigned)__builtin_ctzll(which)) >> k;
         if (v - ESCAPE_FIRST < ESCAPE_WIDE) {
-            *to->byte++ = (uint8_t)(v - ESCAPE_FIRST);
+            *e->escape++ = (uint8_t)(v - ESCAPE_FIRST);
             continue;
         }
-        *to->byte++ = ESCAPE_WIDE;
-        le_store16(to->wide, (uint16_t)v);
-        to->wide += 2;
+        *e->escape++ = ESCAPE_WIDE;
+        le_store16(e->wide, (uint16_t)v);
+        e->wide += 2;
     }
 }
 
-static int take_escapes(const struct lanes *lanes, size_t block, unsigned k, uint64_t which,
-                        struct escapes_in *from)
+static void encode_block(struct blocks_encoder *e, const struct kernels *k,
+                         const struct lanes *lanes, size_t block, unsigned class)
 {
-    for (; which; which &= which - 1) {
-        uint16_t *to = lanes_at(lanes, block, (unsigned)__builtin_ctzll(which));
-        if (from->byte == from->byte_end)
-            return -EBADMSG;
-        unsigned v = ESCAPE_FIRST + *from->byte++;
-        if (v == ESCAPE_FIRST + ESCAPE_WIDE) {
-            if (from->wide_end - from->wide < 2)
-                return -EBADMSG;
-            v = le_load16(from->wide);
-            from->wide += 2;
-        }
-        *to = (uint16_t)(v << k | (*to & ((1u << k) - 1)));
+    const unsigned planes = class_planes(e->blocks, class);
+    if (!e->blocks->huffman) {
+        k->split_low(lanes, block, planes, e->planes);
+    } else if (class) {
+        uint64_t which =
+            k->pack(lanes, block, planes, e->blocks->nibbles + e->at * NIBBLE_BYTES, e->planes);
+        if (which)
+            put_escapes(e, lanes, block, planes, which);
     }
-    return 0;
+    e->planes += 8 * planes;
 }
 
-/* ---- blocks ---- */
-
-static void classify(const struct kernels *k, const struct field *field, bool huffman,
-                     uint8_t *class)
+static void encode_run(struct blocks_encoder *e, const struct kernels *k, const struct lanes *lanes,
+                       size_t first, size_t n)
 {
-    enum { AT_ONCE = 64 };
-    uint32_t sum[AT_ONCE];
-    uint16_t bits[AT_ONCE];
-    for (size_t b = 0; b < field->n_blocks; b += AT_ONCE) {
-        const size_t n = field->n_blocks - b < AT_ONCE ? field->n_blocks - b : AT_ONCE;
-        k->sums(&field->lanes, b, n, sum, bits);
-        for (size_t i = 0; i < n; i++)
-            class[b + i] = (uint8_t)(huffman   ? class_of(sum[i])
-                                     : bits[i] ? 32 - (unsigned)__builtin_clz(bits[i])
-                                               : 0);
+    uint32_t sum[64];
+    uint16_t bits[64];
+    k->sums(lanes, first, n, sum, bits);
+    for (size_t i = 0; i < n; i++, e->at++) {
+        const unsigned class = e->blocks->huffman ? class_of(sum[i])
+                               : bits[i]          ? 32 - (unsigned)__builtin_clz(bits[i])
+                                                  : 0;
+        e->blocks->class[e->at] = (uint8_t) class;
+        encode_block(e, k, lanes, first + i, class);
     }
 }
 
-/* ---- coded ---- */
-
-static void encode_field(const struct kernels *k, const struct field *field,
-                         const struct extent *extent, bool huffman, const uint8_t *class,
-                         uint8_t *at[N_STREAMS], uint8_t **planes, struct escapes_out *escapes)
+void blocks_encode_group(struct blocks_encoder *e, const struct kernels *k, size_t group)
 {
-    for (size_t b = 0; b < field->n_blocks; b++) {
-        if (!huffman) {
-            k->split_low(&field->lanes, b, class[b], *planes);
-            *planes += 8 * class[b];
-        } else if (class[b]) {
-            const unsigned bits = class_bits(class[b]);
-            uint8_t **nibbles = &at[extent->stream_of[class[b]]];
-            uint64_t which = k->pack(&field->lanes, b, bits, *nibbles, *planes);
-            *nibbles += BLOCK / 2;
-            *planes += 8 * bits;
-            if (which)
-                put_escapes(&field->lanes, b, bits, which, escapes);
+    for (unsigned f = 0; f < BLOCKS_FIELDS; f++) {
+        const struct field *field = &e->blocks->field[f];
+        const size_t end = field_blocks_to(field, group);
+        while (e->in_field[f] < end) {
+            const size_t left = end - e->in_field[f], n = left < 64 ? left : 64;
+            encode_run(e, k, &field->lanes, e->in_field[f], n);
+            e->in_field[f] += n;
         }
     }
 }
@@ -256,143 +220,206 @@ static ssize_t put_coded(struct sqy_ctx *ctx, const uint8_t *in, size_t len, uin
     return 4 + r;
 }
 
-/* out: classes, low bits, streams, escapes of a byte after their number, wide escapes; each coded
- * part after its length, 4 bytes. */
-ssize_t blocks_encode(struct sqy_ctx *ctx, struct blocks *blocks, bool huffman, uint8_t *out,
-                      size_t cap)
+static void sort_nibbles(const struct blocks *blocks, const struct extent *extent)
 {
-    const struct kernels *k = ctx_kernels(ctx);
-    struct extent extent;
-    uint8_t *at[N_STREAMS], *class = blocks->class;
-    if (cap < blocks_bound(blocks))
-        return -ENOSPC;
-    for (unsigned p = 0; p < BLOCKS_PARTS; p++) {
-        fill_up(&blocks->field[p]);
-        classify(k, &blocks->field[p], huffman, class);
-        class += blocks->field[p].n_blocks;
-    }
-    measure(blocks, huffman, &extent);
-    place_streams(blocks, &extent, at);
-    ssize_t r = put_coded(ctx, blocks->class, blocks->n, out);
-    if (r < 0)
-        return r;
-    uint8_t *planes = out + r, *rest = planes + extent.planes;
-    /* wide escapes are few and come last: they wait at the end of the room, and are moved then */
-    uint8_t *const wide = out + cap - 2 * BLOCK * blocks->n;
-    struct escapes_out escapes = {.byte = blocks->escapes, .wide = wide};
-    class = blocks->class;
-    for (unsigned p = 0; p < BLOCKS_PARTS; p++) {
-        encode_field(k, &blocks->field[p], &extent, huffman, class, at, &planes, &escapes);
-        class += blocks->field[p].n_blocks;
-    }
-    const uint8_t *from = blocks->nibbles;
-    for (unsigned s = 0; s < N_STREAMS; s++) {
-        if (!extent.stream[s])
+    uint8_t *at[N_STREAMS];
+    place_streams(blocks, extent, at);
+    for (size_t b = 0; b < blocks->n; b++) {
+        if (!blocks->class[b])
             continue;
-        r = put_coded(ctx, from, extent.stream[s], rest);
-        if (r < 0)
-            return r;
-        from += extent.stream[s];
-        rest += r;
+        uint8_t **to = &at[extent->stream_of[blocks->class[b]]];
+        memcpy(*to, blocks->nibbles + b * NIBBLE_BYTES, NIBBLE_BYTES);
+        *to += NIBBLE_BYTES;
     }
-    const size_t n_escapes = (size_t)(escapes.byte - blocks->escapes);
-    le_store32(rest, (uint32_t)n_escapes);
-    r = put_coded(ctx, blocks->escapes, n_escapes, rest + 4);
-    if (r < 0)
-        return r;
-    rest += 4 + r;
-    memmove(rest, wide, (size_t)(escapes.wide - wide));
-    return (rest - out) + (escapes.wide - wide);
 }
 
-/* Takes the next `len` bytes off the front. */
-static const uint8_t *take(const uint8_t **in, size_t *left, size_t len)
+static ssize_t put_streams(struct sqy_ctx *ctx, const struct blocks *blocks,
+                           const struct extent *extent, uint8_t *out)
 {
-    const uint8_t *at = *in;
-    if (len > *left)
+    const uint8_t *from = blocks->streams;
+    uint8_t *to = out;
+    for (unsigned s = 0; s < N_STREAMS; s++) {
+        if (!extent->stream[s])
+            continue;
+        ssize_t r = put_coded(ctx, from, extent->stream[s], to);
+        if (r < 0)
+            return r;
+        from += extent->stream[s];
+        to += r;
+    }
+    return to - out;
+}
+
+ssize_t blocks_encode_end(struct blocks_encoder *e, struct sqy_ctx *ctx)
+{
+    const struct blocks *blocks = e->blocks;
+    const size_t n_escapes = (size_t)(e->escape - blocks->escapes);
+    uint8_t *to = e->planes;
+    struct extent extent;
+    le_store32(e->out, (uint32_t)(to - e->out - 4));
+    ssize_t r = put_coded(ctx, blocks->class, blocks->n, to);
+    if (r < 0)
+        return r;
+    to += r;
+    measure(blocks, &extent);
+    if (blocks->huffman)
+        sort_nibbles(blocks, &extent);
+    r = put_streams(ctx, blocks, &extent, to);
+    if (r < 0)
+        return r;
+    to += r;
+    le_store32(to, (uint32_t)n_escapes);
+    r = put_coded(ctx, blocks->escapes, n_escapes, to + 4);
+    if (r < 0)
+        return r;
+    to += 4 + r;
+    memmove(to, e->wide_begin, (size_t)(e->wide - e->wide_begin));
+    return (to - e->out) + (e->wide - e->wide_begin);
+}
+
+/* ---- decoding ---- */
+
+struct input {
+    const uint8_t *at;
+    size_t left;
+};
+
+/* Takes the next `len` bytes off the front. */
+static const uint8_t *take(struct input *in, size_t len)
+{
+    const uint8_t *at = in->at;
+    if (len > in->left)
         return NULL;
-    *in += len;
-    *left -= len;
+    in->at += len;
+    in->left -= len;
     return at;
 }
 
-static int take_coded(struct sqy_ctx *ctx, const uint8_t **in, size_t *left, uint8_t *out,
-                      size_t len)
+static int take_number(struct input *in, size_t *out)
 {
-    const uint8_t *coded_len = take(in, left, 4);
-    const size_t coded = coded_len ? le_load32(coded_len) : 0;
-    const uint8_t *at = take(in, left, coded);
-    return coded_len && at ? huffman_decode(ctx, at, coded, out, len) : -EBADMSG;
+    const uint8_t *at = take(in, 4);
+    if (!at)
+        return -EBADMSG;
+    *out = le_load32(at);
+    return 0;
 }
 
-static int decode_field(const struct kernels *k, const struct field *field,
-                        const struct extent *extent, bool huffman, const uint8_t *class,
-                        uint8_t *at[N_STREAMS], const uint8_t **planes, struct escapes_in *escapes)
+static int take_coded(struct sqy_ctx *ctx, struct input *in, uint8_t *out, size_t len)
 {
-    for (size_t b = 0; b < field->n_blocks; b++) {
-        if (!huffman || !class[b]) {
-            k->join_low(*planes, class[b], &field -> lanes, b);
-            *planes += 8 * class[b];
-            continue;
-        }
-        const unsigned bits = class_bits(class[b]);
-        uint8_t **nibbles = &at[extent->stream_of[class[b]]];
-        uint64_t which = k->unpack(*nibbles, *planes, bits, &field->lanes, b);
-        *nibbles += BLOCK / 2;
-        *planes += 8 * bits;
-        if (!which)
-            continue;
-        int r = take_escapes(&field->lanes, b, bits, which, escapes);
+    size_t coded;
+    int r = take_number(in, &coded);
+    if (r < 0)
+        return r;
+    const uint8_t *at = take(in, coded);
+    return at ? huffman_decode(ctx, at, coded, out, len) : -EBADMSG;
+}
+
+static int take_streams(struct blocks_decoder *d, struct sqy_ctx *ctx, const struct extent *extent,
+                        struct input *in)
+{
+    uint8_t *at[N_STREAMS];
+    memcpy(d->stream_of, extent->stream_of, sizeof(extent->stream_of));
+    place_streams(d->blocks, extent, at);
+    for (unsigned s = 0; s < N_STREAMS; s++) {
+        d->stream[s] = at[s];
+        int r = extent->stream[s] ? take_coded(ctx, in, at[s], extent->stream[s]) : 0;
         if (r < 0)
             return r;
     }
     return 0;
 }
 
-static int take_escape_bytes(struct sqy_ctx *ctx, const struct blocks *blocks, const uint8_t **in,
-                             size_t *left, struct escapes_in *escapes)
+static int take_escapes(struct blocks_decoder *d, struct sqy_ctx *ctx, struct input *in)
 {
-    const uint8_t *number = take(in, left, 4);
-    const size_t n = number ? le_load32(number) : 0;
-    if (!number || n > blocks->n * BLOCK)
+    size_t n;
+    int r = take_number(in, &n);
+    if (r < 0)
+        return r;
+    if (n > d->blocks->n * BLOCK)
         return -EBADMSG;
-    *escapes = (struct escapes_in){.byte = blocks->escapes, .byte_end = blocks->escapes + n};
-    return take_coded(ctx, in, left, blocks->escapes, n);
+    r = take_coded(ctx, in, d->blocks->escapes, n);
+    d->escape = d->blocks->escapes;
+    d->escape_end = d->escape + n;
+    d->wide = in->at;
+    d->wide_end = in->at + in->left;
+    return r;
 }
 
-int blocks_decode(struct sqy_ctx *ctx, struct blocks *blocks, bool huffman, const uint8_t *in,
-                  size_t len)
+int blocks_decode_begin(struct blocks_decoder *d, const struct blocks *blocks, struct sqy_ctx *ctx,
+                        const uint8_t *data, size_t len)
 {
+    struct input in = {data, len};
     struct extent extent;
-    struct escapes_in escapes;
-    uint8_t *at[N_STREAMS], *class = blocks->class;
-    int r = take_coded(ctx, &in, &len, class, blocks->n);
-    if (r >= 0)
-        r = measure(blocks, huffman, &extent);
+    size_t n_planes;
+    *d = (struct blocks_decoder){.blocks = blocks};
+    int r = take_number(&in, &n_planes);
     if (r < 0)
         return r;
-    const uint8_t *planes = take(&in, &len, extent.planes);
-    if (!planes)
+    d->planes = take(&in, n_planes);
+    if (!d->planes)
         return -EBADMSG;
-    place_streams(blocks, &extent, at);
-    for (unsigned s = 0; s < N_STREAMS; s++) {
-        if (!extent.stream[s])
-            continue;
-        r = take_coded(ctx, &in, &len, at[s], extent.stream[s]);
-        if (r < 0)
-            return r;
+    r = take_coded(ctx, &in, blocks->class, blocks->n);
+    if (r >= 0)
+        r = measure(blocks, &extent);
+    if (r >= 0 && extent.planes != n_planes)
+        r = -EBADMSG;
+    if (r >= 0)
+        r = take_streams(d, ctx, &extent, &in);
+    if (r >= 0)
+        r = take_escapes(d, ctx, &in);
+    return r;
+}
+
+static int get_escapes(struct blocks_decoder *d, const struct lanes *lanes, size_t block,
+                       unsigned k, uint64_t which)
+{
+    for (; which; which &= which - 1) {
+        uint16_t *to = lanes_at(lanes, block, (unsigned)__builtin_ctzll(which));
+        if (d->escape == d->escape_end)
+            return -EBADMSG;
+        unsigned v = ESCAPE_FIRST + *d->escape++;
+        if (v == ESCAPE_FIRST + ESCAPE_WIDE) {
+            if (d->wide_end - d->wide < 2)
+                return -EBADMSG;
+            v = le_load16(d->wide);
+            d->wide += 2;
+        }
+        *to = (uint16_t)(v << k | (*to & ((1u << k) - 1)));
     }
-    r = take_escape_bytes(ctx, blocks, &in, &len, &escapes);
-    if (r < 0)
-        return r;
-    escapes.wide = in;
-    escapes.wide_end = in + len;
-    for (unsigned p = 0; p < BLOCKS_PARTS; p++) {
-        const struct field *field = &blocks->field[p];
-        r = decode_field(ctx_kernels(ctx), field, &extent, huffman, class, at, &planes, &escapes);
-        if (r < 0)
-            return r;
-        class += field->n_blocks;
+    return 0;
+}
+
+static int decode_block(struct blocks_decoder *d, const struct kernels *k,
+                        const struct lanes *lanes, size_t block)
+{
+    const unsigned class = d->blocks->class[d->at++], planes = class_planes(d->blocks, class);
+    uint64_t which = 0;
+    if (!d->blocks->huffman || !class) {
+        k->join_low(d->planes, planes, lanes, block);
+    } else {
+        const uint8_t **nibbles = &d->stream[d->stream_of[class]];
+        which = k->unpack(*nibbles, d->planes, planes, lanes, block);
+        *nibbles += NIBBLE_BYTES;
     }
-    return escapes.byte == escapes.byte_end && escapes.wide == escapes.wide_end ? 0 : -EBADMSG;
+    d->planes += 8 * planes;
+    return which ? get_escapes(d, lanes, block, planes, which) : 0;
+}
+
+int blocks_decode_group(struct blocks_decoder *d, const struct kernels *k, size_t group)
+{
+    for (unsigned f = 0; f < BLOCKS_FIELDS; f++) {
+        const struct field *field = &d->blocks->field[f];
+        const size_t end = field_blocks_to(field, group);
+        for (; d->in_field[f] < end; d->in_field[f]++) {
+            int r = decode_block(d, k, &field->lanes, d->in_field[f]);
+            if (r < 0)
+                return r;
+        }
+    }
+    return 0;
+}
+
+int blocks_decode_end(const struct blocks_decoder *d)
+{
+    return d->escape == d->escape_end && d->wide == d->wide_end ? 0 : -EBADMSG;
 }

@@ -1,49 +1,68 @@
 /* Blocks of 64 residuals, coded. A block has a class, the half octave of its sum, which says how many
  * low bits are noise. These are stored as they are; what is above them is coded with others of like
  * shape. Or, without an entropy coder, the class is the number of bits in use, and only these are
- * stored. Nobody outside codec/ includes this. */
+ * stored. Nobody outside codec/ includes this.
+ *
+ * Two fields are coded together, group by group, so that residuals are coded while they are in the
+ * nearest cache. */
 #ifndef SQYFS_CODEC_BLOCKS_H
 #define SQYFS_CODEC_BLOCKS_H
 
-#include "codec/kernels.h"
+#include "codec/field.h"
 #include "codec/stage.h"
 
-#define BLOCKS_PARTS                                                                               \
-    2u /* fields of residuals that are coded together: of even and of odd columns */
+#define BLOCKS_FIELDS 2u
 
-/* A field: rows of residuals, dealt out to lanes. Row r goes to lane r % 8, after those that are there;
- * a field of fewer rows than that lies in one lane, from end to end. */
-struct field {
-    size_t rows, width;
-    size_t n_blocks;
-    size_t n_lanes, length; /* of a lane, in columns */
-    struct lanes lanes;
-};
-
-/* Where blocks_encode() and blocks_decode() work, in borrowed memory. */
+/* All that is coded at a time, in borrowed memory. */
 struct blocks {
-    struct field field[BLOCKS_PARTS];
-    size_t n;
-    uint8_t *class;   /* of each block, field by field */
-    uint8_t *nibbles; /* 32 bytes of each block at most */
+    struct field field[BLOCKS_FIELDS];
+    size_t n, n_groups;
+    bool huffman;
+    uint8_t *class;   /* of each block, in the order in which they are coded */
+    uint8_t *nibbles; /* 32 bytes of each block, in that order */
+    uint8_t *streams; /* the same, stream by stream */
     uint8_t *escapes; /* 64 bytes of each block at most */
 };
 
-/* Sizes of fields of so many rows, of such widths; false where they do not fit size_t. */
-bool blocks_measure(struct blocks *blocks, size_t rows, const size_t width[BLOCKS_PARTS]);
-/* Memory for these, in bytes. */
-size_t blocks_bytes(const struct blocks *blocks);
+/* Two fields of so many rows, of such widths. `huffman`: with the entropy coder. False where it does
+ * not fit size_t. */
+bool blocks_measure(struct blocks *blocks, size_t rows, const size_t width[BLOCKS_FIELDS],
+                    bool huffman);
+size_t blocks_bytes(const struct blocks *blocks); /* of memory for these */
 void blocks_place(struct blocks *blocks, void *memory);
-/* Where row `row` of a field begins; may be written 31 numbers beyond its end, in rising order. */
-uint16_t *blocks_row(const struct field *field, size_t row);
 
-/* Room that blocks_encode() may need. */
+/* Room that encoding may need. */
 size_t blocks_bound(const struct blocks *blocks);
-/* Codes the fields; returns the length. `huffman`: with the entropy coder. -ENOMEM, -ENOSPC. */
-ssize_t blocks_encode(struct sqy_ctx *ctx, struct blocks *blocks, bool huffman, uint8_t *out,
-                      size_t cap);
-/* Fills the fields from exactly `len` bytes. -EBADMSG, -ENOMEM. */
-int blocks_decode(struct sqy_ctx *ctx, struct blocks *blocks, bool huffman, const uint8_t *in,
-                  size_t len);
+
+struct blocks_encoder {
+    const struct blocks *blocks;
+    uint8_t *out, *planes, *wide; /* where low bits, and wide escapes, go next */
+    uint8_t *wide_begin, *escape;
+    size_t at;                      /* block that is coded next */
+    size_t in_field[BLOCKS_FIELDS]; /* and in its field */
+};
+
+/* `out` has blocks_bound() bytes. */
+void blocks_encode_begin(struct blocks_encoder *e, const struct blocks *blocks, uint8_t *out);
+/* Group 0, 1, ...; the rows of the next must be there, too, or the fields be filled up. */
+void blocks_encode_group(struct blocks_encoder *e, const struct kernels *k, size_t group);
+/* Returns the length of all. -ENOMEM. */
+ssize_t blocks_encode_end(struct blocks_encoder *e, struct sqy_ctx *ctx);
+
+struct blocks_decoder {
+    const struct blocks *blocks;
+    const uint8_t *planes, *escape, *escape_end, *wide, *wide_end;
+    const uint8_t *stream[64]; /* where the next nibbles of each stream are */
+    uint8_t stream_of[64];     /* of each class */
+    size_t at, in_field[BLOCKS_FIELDS];
+};
+
+/* `in` stays as long as the decoder. -EBADMSG, -ENOMEM. */
+int blocks_decode_begin(struct blocks_decoder *d, const struct blocks *blocks, struct sqy_ctx *ctx,
+                        const uint8_t *in, size_t len);
+/* Afterwards the rows up to and with this group are there. -EBADMSG. */
+int blocks_decode_group(struct blocks_decoder *d, const struct kernels *k, size_t group);
+/* -EBADMSG where anything is left over. */
+int blocks_decode_end(const struct blocks_decoder *d);
 
 #endif

@@ -12,10 +12,10 @@
 #include <math.h>
 #include <string.h>
 
-#define N_WINDOWS  32u
+#define N_WINDOWS  48u
 #define WINDOW     32u /* samples of one half of a row, a multiple of FIT_LANES */
 #define N_SAMPLES  (N_WINDOWS * WINDOW)
-#define N_ROUNDS   3
+#define N_ROUNDS   2
 #define N_FEATURES 8u /* at most, without the constant */
 #define FIT_LANES  8u
 /* Bits a sample by which weights must do better than none: fitted to a sample, they always seem to. */

@@ -22,12 +22,14 @@ struct work {
 };
 
 /* False where the box is none that this stage codes: it is stored. */
-static bool work_measure(struct blocks *blocks, const struct shape *shape)
+static bool work_measure(struct blocks *blocks, const struct stage *stage,
+                         const struct shape *shape)
 {
     const size_t width = shape->width / shape->spp;
     const size_t halves[PREDICT_PHASES] = {(width + 1) / 2, width / 2};
     return shape->width % shape->spp == 0 && lattice_bytes(shape) &&
-           blocks_measure(blocks, shape->planes * shape->spp * shape->rows, halves);
+           blocks_measure(blocks, shape->planes * shape->spp * shape->rows, halves,
+                          stage->arg[ARG_ENTROPY]);
 }
 
 static int work_init(struct work *work, struct sqy_ctx *ctx, const struct shape *shape)
@@ -80,33 +82,50 @@ static int16_t mean_of_first_row(const struct lattice *lattice)
     return (int16_t)(sum / (int64_t)lattice->even);
 }
 
-static void predict_box(struct work *work, const struct kernels *k)
+/* The residuals of a row of all layers, counted through. */
+static void predict_row_of(const struct work *work, const struct kernels *k, size_t at)
 {
     const struct lattice *lattice = &work->lattice;
+    const size_t layer = at / lattice->rows, row = at % lattice->rows;
     struct taps taps;
     for (unsigned phase = 0; phase < PREDICT_PHASES; phase++) {
         const struct field *field = &work->blocks.field[phase];
-        for (size_t layer = 0; layer < lattice->layers; layer++) {
-            for (size_t row = 0; row < lattice->rows; row++) {
-                predict_row(lattice, &work->model, layer, row, phase, &taps);
-                k->residual(&taps, half_at(lattice, layer, row, phase), field->width,
-                            blocks_row(field, layer * lattice->rows + row));
-            }
-        }
+        predict_row(lattice, &work->model, layer, row, phase, &taps);
+        k->residual(&taps, half_at(lattice, layer, row, phase), field->width, field_row(field, at));
     }
 }
 
-static void restore_layer_row(struct work *work, const struct kernels *k, size_t layer, size_t row)
+/* A group is coded when the next one is predicted, because blocks may reach into it. */
+static ssize_t encode_box(struct work *work, struct sqy_ctx *ctx, uint8_t *out)
+{
+    const struct kernels *k = ctx_kernels(ctx);
+    const struct blocks *blocks = &work->blocks;
+    struct blocks_encoder e;
+    size_t row = 0;
+    blocks_encode_begin(&e, blocks, out);
+    for (size_t group = 0; group < blocks->n_groups; group++) {
+        for (const size_t end = field_rows_to(&blocks->field[0], group); row < end; row++)
+            predict_row_of(work, k, row);
+        for (unsigned phase = 0; group + 1 == blocks->n_groups && phase < PREDICT_PHASES; phase++)
+            field_fill_up(&blocks->field[phase]);
+        if (group)
+            blocks_encode_group(&e, k, group - 1);
+    }
+    blocks_encode_group(&e, k, blocks->n_groups - 1);
+    return blocks_encode_end(&e, ctx);
+}
+
+static void restore_row_of(const struct work *work, const struct kernels *k, size_t at)
 {
     const struct lattice *lattice = &work->lattice;
+    const size_t layer = at / lattice->rows, row = at % lattice->rows;
     struct taps taps;
     for (unsigned phase = 0; phase < PREDICT_PHASES; phase++) {
         const struct field *field = &work->blocks.field[phase];
         if (phase == PREDICT_ODD)
             lattice_close_ends(lattice, layer, row);
         predict_row(lattice, &work->model, layer, row, phase, &taps);
-        k->restore(&taps, blocks_row(field, layer * lattice->rows + row), field->width,
-                   half_at(lattice, layer, row, phase));
+        k->restore(&taps, field_row(field, at), field->width, half_at(lattice, layer, row, phase));
     }
     lattice_close_ends(lattice, layer, row);
 }
@@ -119,21 +138,37 @@ static void shift_row_back(const struct shape *shape, size_t z, size_t row, unsi
         le_store16(at + 2 * i, (uint16_t)(le_load16(at + 2 * i) << shift));
 }
 
-static void restore_box(struct work *work, const struct kernels *k, const struct shape *shape,
-                        uint8_t *out)
+/* Into the box, where the last sample of its voxels is there. */
+static void store_row_of(const struct work *work, const struct kernels *k, size_t at, uint8_t *out)
 {
     const struct lattice *lattice = &work->lattice;
-    lattice_set_base(lattice, work->model.base);
-    for (size_t layer = 0; layer < lattice->layers; layer++) {
-        for (size_t row = 0; row < lattice->rows; row++) {
-            restore_layer_row(work, k, layer, row);
-            if ((layer + 1) % shape->spp)
-                continue;
-            lattice_store_row(lattice, k, layer / shape->spp, row, out);
-            if (work->shift)
-                shift_row_back(shape, layer / shape->spp, row, work->shift, out);
+    const struct shape *shape = lattice->shape;
+    const size_t layer = at / lattice->rows, row = at % lattice->rows, z = layer / shape->spp;
+    if ((layer + 1) % shape->spp)
+        return;
+    lattice_store_row(lattice, k, z, row, out);
+    if (work->shift)
+        shift_row_back(shape, z, row, work->shift, out);
+}
+
+static int decode_box(struct work *work, struct sqy_ctx *ctx, const uint8_t *in, size_t len,
+                      uint8_t *out)
+{
+    const struct kernels *k = ctx_kernels(ctx);
+    const struct blocks *blocks = &work->blocks;
+    struct blocks_decoder d;
+    size_t row = 0;
+    lattice_set_base(&work->lattice, work->model.base);
+    int r = blocks_decode_begin(&d, blocks, ctx, in, len);
+    for (size_t group = 0; r >= 0 && group < blocks->n_groups; group++) {
+        r = blocks_decode_group(&d, k, group);
+        for (const size_t end = field_rows_to(&blocks->field[0], group); r >= 0 && row < end;
+             row++) {
+            restore_row_of(work, k, row);
+            store_row_of(work, k, row, out);
         }
     }
+    return r < 0 ? r : blocks_decode_end(&d);
 }
 
 /* ---- the head ---- */
@@ -198,10 +233,9 @@ static ssize_t get_head(struct work *work, const uint8_t *in, size_t len)
 
 static size_t interlace_bound(const struct stage *stage, const struct shape *shape)
 {
-    (void)stage;
     const size_t bytes = shape->n * shape->size;
     struct blocks blocks;
-    if (!work_measure(&blocks, shape))
+    if (!work_measure(&blocks, stage, shape))
         return 1 + bytes;
     const size_t coded = head_bytes(true) + blocks_bound(&blocks);
     return coded > 1 + bytes ? coded : 1 + bytes;
@@ -223,7 +257,7 @@ static ssize_t interlace_encode(struct sqy_ctx *ctx, const struct stage *stage,
     const size_t len = shape->n * shape->size;
     if (cap < interlace_bound(stage, shape))
         return -ENOSPC;
-    if (!work_measure(&work.blocks, shape))
+    if (!work_measure(&work.blocks, stage, shape))
         return store(in, len, out);
     int r = work_init(&work, ctx, shape);
     if (r < 0)
@@ -234,10 +268,9 @@ static ssize_t interlace_encode(struct sqy_ctx *ctx, const struct stage *stage,
     work.model.base = mean_of_first_row(&work.lattice);
     lattice_set_base(&work.lattice, work.model.base);
     predict_fit(&work.lattice, &work.model);
-    predict_box(&work, k);
     put_head(&work, out);
     const size_t head = head_bytes(work.model.follows);
-    ssize_t got = blocks_encode(ctx, &work.blocks, stage->arg[ARG_ENTROPY], out + head, cap - head);
+    ssize_t got = encode_box(&work, ctx, out + head);
     if (got < 0)
         return got;
     return head + (size_t)got < 1 + len ? (ssize_t)head + got : store(in, len, out);
@@ -256,7 +289,7 @@ static int interlace_decode(struct sqy_ctx *ctx, const struct stage *stage,
         memcpy(out, in->data + 1, len);
         return 0;
     }
-    if (!work_measure(&work.blocks, shape))
+    if (!work_measure(&work.blocks, stage, shape))
         return -EBADMSG;
     int r = work_init(&work, ctx, shape);
     if (r < 0)
@@ -264,12 +297,7 @@ static int interlace_decode(struct sqy_ctx *ctx, const struct stage *stage,
     ssize_t head = get_head(&work, in->data, in->len);
     if (head < 0)
         return (int)head;
-    r = blocks_decode(ctx, &work.blocks, stage->arg[ARG_ENTROPY], in->data + head,
-                      in->len - (size_t)head);
-    if (r < 0)
-        return r;
-    restore_box(&work, ctx_kernels(ctx), shape, out);
-    return 0;
+    return decode_box(&work, ctx, in->data + head, in->len - (size_t)head, out);
 }
 
 const struct stage_desc stage_desc_interlace = {

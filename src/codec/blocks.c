@@ -65,7 +65,7 @@ size_t blocks_bytes(const struct blocks *blocks)
     size_t numbers = 0;
     for (unsigned f = 0; f < BLOCKS_FIELDS; f++)
         numbers += field_room(&blocks->field[f]);
-    return numbers * sizeof(uint16_t) + blocks->n * (1 + 2 * NIBBLE_BYTES + BLOCK);
+    return numbers * sizeof(uint16_t) + blocks->n * (1 + 2 * NIBBLE_BYTES + 3 * BLOCK);
 }
 
 void blocks_place(struct blocks *blocks, void *memory)
@@ -78,7 +78,8 @@ void blocks_place(struct blocks *blocks, void *memory)
     blocks->nibbles = (uint8_t *)next;
     blocks->streams = blocks->nibbles + blocks->n * NIBBLE_BYTES;
     blocks->escapes = blocks->streams + blocks->n * NIBBLE_BYTES;
-    blocks->class = blocks->escapes + blocks->n * BLOCK;
+    blocks->wide = blocks->escapes + blocks->n * BLOCK;
+    blocks->class = blocks->wide + blocks->n * 2 * BLOCK;
 }
 
 /* ---- streams ---- */
@@ -136,20 +137,18 @@ static void place_streams(const struct blocks *blocks, const struct extent *exte
 
 size_t blocks_bound(const struct blocks *blocks)
 {
-    const size_t each = 1 + 8 * 16 + NIBBLE_BYTES + BLOCK + 2 * BLOCK;
-    return blocks->n * each + 4 * (N_STREAMS + 4);
+    return blocks->n * 3 * BLOCK + 4 * (N_STREAMS + 4);
 }
 
-void blocks_encode_begin(struct blocks_encoder *e, const struct blocks *blocks, uint8_t *out)
+void blocks_encode_begin(struct blocks_encoder *e, const struct blocks *blocks, uint8_t *out,
+                         size_t cap)
 {
-    /* wide escapes are few and come last: they wait at the end of the room, and are moved then */
-    uint8_t *wide = out + blocks_bound(blocks) - 2 * BLOCK * blocks->n;
     *e = (struct blocks_encoder){.blocks = blocks,
                                  .out = out,
+                                 .end = out + cap,
                                  .planes = out + 4,
-                                 .wide = wide,
-                                 .wide_begin = wide,
-                                 .escape = blocks->escapes};
+                                 .escape = blocks->escapes,
+                                 .wide = blocks->wide};
 }
 
 static void put_escapes(struct blocks_encoder *e, const struct lanes *lanes, size_t block,
@@ -210,14 +209,28 @@ void blocks_encode_group(struct blocks_encoder *e, const struct kernels *k, size
     }
 }
 
-/* The room is there: a coded part is no longer than its plain bytes. */
-static ssize_t put_coded(struct sqy_ctx *ctx, const uint8_t *in, size_t len, uint8_t *out)
+static int put_number(struct blocks_encoder *e, uint8_t **to, size_t number)
 {
-    ssize_t r = huffman_encode(ctx, in, len, out + 4, len);
+    if (e->end - *to < 4)
+        return -ENOSPC;
+    le_store32(*to, (uint32_t)number);
+    *to += 4;
+    return 0;
+}
+
+static int put_coded(struct blocks_encoder *e, struct sqy_ctx *ctx, const uint8_t *in, size_t len,
+                     uint8_t **to)
+{
+    uint8_t *length = *to;
+    int r = put_number(e, to, 0);
     if (r < 0)
         return r;
-    le_store32(out, (uint32_t)r);
-    return 4 + r;
+    ssize_t got = huffman_encode(ctx, in, len, *to, (size_t)(e->end - *to));
+    if (got < 0)
+        return (int)got;
+    le_store32(length, (uint32_t)got);
+    *to += got;
+    return 0;
 }
 
 static void sort_nibbles(const struct blocks *blocks, const struct extent *extent)
@@ -233,48 +246,51 @@ static void sort_nibbles(const struct blocks *blocks, const struct extent *exten
     }
 }
 
-static ssize_t put_streams(struct sqy_ctx *ctx, const struct blocks *blocks,
-                           const struct extent *extent, uint8_t *out)
+static int put_streams(struct blocks_encoder *e, struct sqy_ctx *ctx, const struct extent *extent,
+                       uint8_t **to)
 {
-    const uint8_t *from = blocks->streams;
-    uint8_t *to = out;
+    const uint8_t *from = e->blocks->streams;
     for (unsigned s = 0; s < N_STREAMS; s++) {
-        if (!extent->stream[s])
-            continue;
-        ssize_t r = put_coded(ctx, from, extent->stream[s], to);
+        int r = extent->stream[s] ? put_coded(e, ctx, from, extent->stream[s], to) : 0;
         if (r < 0)
             return r;
         from += extent->stream[s];
-        to += r;
     }
-    return to - out;
+    return 0;
+}
+
+static int put_escape_lists(struct blocks_encoder *e, struct sqy_ctx *ctx, uint8_t **to)
+{
+    const size_t n = (size_t)(e->escape - e->blocks->escapes);
+    const size_t wide = (size_t)(e->wide - e->blocks->wide);
+    int r = put_number(e, to, n);
+    if (r >= 0)
+        r = put_coded(e, ctx, e->blocks->escapes, n, to);
+    if (r >= 0 && (size_t)(e->end - *to) < wide)
+        r = -ENOSPC;
+    if (r < 0)
+        return r;
+    memcpy(*to, e->blocks->wide, wide);
+    *to += wide;
+    return 0;
 }
 
 ssize_t blocks_encode_end(struct blocks_encoder *e, struct sqy_ctx *ctx)
 {
     const struct blocks *blocks = e->blocks;
-    const size_t n_escapes = (size_t)(e->escape - blocks->escapes);
     uint8_t *to = e->planes;
     struct extent extent;
     le_store32(e->out, (uint32_t)(to - e->out - 4));
-    ssize_t r = put_coded(ctx, blocks->class, blocks->n, to);
+    int r = put_coded(e, ctx, blocks->class, blocks->n, &to);
     if (r < 0)
         return r;
-    to += r;
     measure(blocks, &extent);
     if (blocks->huffman)
         sort_nibbles(blocks, &extent);
-    r = put_streams(ctx, blocks, &extent, to);
-    if (r < 0)
-        return r;
-    to += r;
-    le_store32(to, (uint32_t)n_escapes);
-    r = put_coded(ctx, blocks->escapes, n_escapes, to + 4);
-    if (r < 0)
-        return r;
-    to += 4 + r;
-    memmove(to, e->wide_begin, (size_t)(e->wide - e->wide_begin));
-    return (to - e->out) + (e->wide - e->wide_begin);
+    r = put_streams(e, ctx, &extent, &to);
+    if (r >= 0)
+        r = put_escape_lists(e, ctx, &to);
+    return r < 0 ? r : to - e->out;
 }
 
 /* ---- decoding ---- */

@@ -22,6 +22,7 @@ struct blocks {
     uint8_t *nibbles; /* 32 bytes of each block, in that order */
     uint8_t *streams; /* the same, stream by stream */
     uint8_t *escapes; /* 64 bytes of each block at most */
+    uint8_t *wide;    /* 128 bytes of each block at most */
 };
 
 /* Two fields of so many rows, of such widths. `huffman`: with the entropy coder. False where it does
@@ -31,22 +32,23 @@ bool blocks_measure(struct blocks *blocks, size_t rows, const size_t width[BLOCK
 size_t blocks_bytes(const struct blocks *blocks); /* of memory for these */
 void blocks_place(struct blocks *blocks, void *memory);
 
-/* Room that encoding may need. */
+/* Room for low bits as they come, and for all else that is worth coding. */
 size_t blocks_bound(const struct blocks *blocks);
 
 struct blocks_encoder {
     const struct blocks *blocks;
-    uint8_t *out, *planes, *wide; /* where low bits, and wide escapes, go next */
-    uint8_t *wide_begin, *escape;
-    size_t at;                      /* block that is coded next */
-    size_t in_field[BLOCKS_FIELDS]; /* and in its field */
+    uint8_t *out, *end;
+    uint8_t *planes, *escape, *wide; /* where the next of each go */
+    size_t at;                       /* block that is coded next */
+    size_t in_field[BLOCKS_FIELDS];  /* and in its field */
 };
 
-/* `out` has blocks_bound() bytes. */
-void blocks_encode_begin(struct blocks_encoder *e, const struct blocks *blocks, uint8_t *out);
+/* `out` has `cap` bytes, at least blocks_bound(). */
+void blocks_encode_begin(struct blocks_encoder *e, const struct blocks *blocks, uint8_t *out,
+                         size_t cap);
 /* Group 0, 1, ...; the rows of the next must be there, too, or the fields be filled up. */
 void blocks_encode_group(struct blocks_encoder *e, const struct kernels *k, size_t group);
-/* Returns the length of all. -ENOMEM. */
+/* Returns the length of all. -ENOSPC where that is more than is worth it, -ENOMEM. */
 ssize_t blocks_encode_end(struct blocks_encoder *e, struct sqy_ctx *ctx);
 
 struct blocks_decoder {

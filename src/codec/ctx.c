@@ -46,6 +46,11 @@ const struct kernels *ctx_kernels(const struct sqy_ctx *ctx)
     return ctx->kernels;
 }
 
+void ctx_use_kernels(struct sqy_ctx *ctx, const struct kernels *kernels)
+{
+    ctx->kernels = kernels;
+}
+
 uint8_t *ctx_scratch(struct sqy_ctx *ctx, unsigned which, size_t len)
 {
     if (len > ctx->scratch[which].cap) {

@@ -11,7 +11,7 @@ enum { ARG_ENTROPY };
 enum { MODE_STORED, MODE_CODED };
 enum { FLAG_FOLLOWS = 1 };
 
-#define HEAD_BYTES 5u /* mode, flags, shift, base */
+#define HEAD_BYTES 9u /* mode, flags, shift, base, samples */
 
 /* A box on its way. */
 struct work {
@@ -20,6 +20,20 @@ struct work {
     struct predict_model model;
     unsigned shift; /* low bits that are 0 in all samples */
 };
+
+#define NARROW                                                                                     \
+    32u /* voxels: rows of fewer are coded as one, or their padding would be most of it */
+
+/* The box as it is coded. */
+static struct shape as_coded(const struct shape *shape)
+{
+    struct shape coded = *shape;
+    if (shape->width / shape->spp < NARROW && shape->width % shape->spp == 0) {
+        coded.width *= shape->rows;
+        coded.rows = 1;
+    }
+    return coded;
+}
 
 /* False where the box is none that this stage codes: it is stored. */
 static bool work_measure(struct blocks *blocks, const struct stage *stage,
@@ -68,9 +82,9 @@ static unsigned common_zeros(const uint8_t *in, const struct shape *shape)
 
 static void shift_lattice(const struct lattice *lattice, unsigned shift)
 {
-    const size_t n = lattice->layers * lattice->rows * 2 * lattice->stride;
-    for (size_t i = 0; shift && i < n - LATTICE_PAD; i++)
-        lattice->halves[i] = (int16_t)(lattice->halves[i] >> shift);
+    const size_t n = lattice->layers * lattice->rows * 2 * lattice->stride - LATTICE_PAD;
+    for (int16_t *v = lattice->halves - 1; shift && v < lattice->halves + n; v++)
+        *v = (int16_t)(*v >> shift);
 }
 
 static int16_t mean_of_first_row(const struct lattice *lattice)
@@ -102,7 +116,7 @@ static ssize_t encode_box(struct work *work, struct sqy_ctx *ctx, uint8_t *out)
     const struct blocks *blocks = &work->blocks;
     struct blocks_encoder e;
     size_t row = 0;
-    blocks_encode_begin(&e, blocks, out);
+    blocks_encode_begin(&e, blocks, out, blocks_bound(blocks));
     for (size_t group = 0; group < blocks->n_groups; group++) {
         for (const size_t end = field_rows_to(&blocks->field[0], group); row < end; row++)
             predict_row_of(work, k, row);
@@ -133,9 +147,12 @@ static void restore_row_of(const struct work *work, const struct kernels *k, siz
 static void shift_row_back(const struct shape *shape, size_t z, size_t row, unsigned shift,
                            uint8_t *out)
 {
+    const uint16_t flip = lattice_flip(shape);
     uint8_t *at = out + (z * shape->rows + row) * shape->width * 2;
-    for (size_t i = 0; i < shape->width; i++)
-        le_store16(at + 2 * i, (uint16_t)(le_load16(at + 2 * i) << shift));
+    for (size_t i = 0; i < shape->width; i++) {
+        const uint16_t v = le_load16(at + 2 * i) ^ flip;
+        le_store16(at + 2 * i, (uint16_t)(v << shift) ^ flip);
+    }
 }
 
 /* Into the box, where the last sample of its voxels is there. */
@@ -203,6 +220,7 @@ static void put_head(const struct work *work, uint8_t *out)
     out[1] = m->follows ? FLAG_FOLLOWS : 0;
     out[2] = (uint8_t)work->shift;
     le_store16(out + 3, (uint16_t)m->base);
+    le_store32(out + 5, (uint32_t)work->lattice.shape->n);
     uint8_t *at = out + HEAD_BYTES;
     for (unsigned p = 0; p < PREDICT_PHASES; p++)
         at = put_weights(at, &m->within[p], predict_n_taps(p, false));
@@ -214,7 +232,8 @@ static void put_head(const struct work *work, uint8_t *out)
 static ssize_t get_head(struct work *work, const uint8_t *in, size_t len)
 {
     struct predict_model *m = &work->model;
-    if (len < HEAD_BYTES || in[0] != MODE_CODED || in[1] > FLAG_FOLLOWS || in[2] > 15)
+    if (len < HEAD_BYTES || in[0] != MODE_CODED || in[1] > FLAG_FOLLOWS || in[2] > 15 ||
+        le_load32(in + 5) != (uint32_t)work->lattice.shape->n)
         return -EBADMSG;
     m->follows = in[1] & FLAG_FOLLOWS;
     work->shift = in[2];
@@ -231,8 +250,9 @@ static ssize_t get_head(struct work *work, const uint8_t *in, size_t len)
 
 /* ---- the stage ---- */
 
-static size_t interlace_bound(const struct stage *stage, const struct shape *shape)
+static size_t interlace_bound(const struct stage *stage, const struct shape *box)
 {
+    const struct shape as = as_coded(box), *shape = &as;
     const size_t bytes = shape->n * shape->size;
     struct blocks blocks;
     if (!work_measure(&blocks, stage, shape))
@@ -249,13 +269,14 @@ static ssize_t store(const uint8_t *in, size_t len, uint8_t *out)
 }
 
 static ssize_t interlace_encode(struct sqy_ctx *ctx, const struct stage *stage,
-                                const struct shape *shape, const uint8_t *in, uint8_t *out,
+                                const struct shape *box, const uint8_t *in, uint8_t *out,
                                 size_t cap)
 {
+    const struct shape as = as_coded(box), *shape = &as;
     struct work work;
     const struct kernels *k = ctx_kernels(ctx);
     const size_t len = shape->n * shape->size;
-    if (cap < interlace_bound(stage, shape))
+    if (cap < interlace_bound(stage, box))
         return -ENOSPC;
     if (!work_measure(&work.blocks, stage, shape))
         return store(in, len, out);
@@ -271,14 +292,15 @@ static ssize_t interlace_encode(struct sqy_ctx *ctx, const struct stage *stage,
     put_head(&work, out);
     const size_t head = head_bytes(work.model.follows);
     ssize_t got = encode_box(&work, ctx, out + head);
-    if (got < 0)
+    if (got < 0 && got != -ENOSPC)
         return got;
-    return head + (size_t)got < 1 + len ? (ssize_t)head + got : store(in, len, out);
+    return got > 0 && head + (size_t)got < 1 + len ? (ssize_t)head + got : store(in, len, out);
 }
 
-static int interlace_decode(struct sqy_ctx *ctx, const struct stage *stage,
-                            const struct shape *shape, const struct stage_coded *in, uint8_t *out)
+static int interlace_decode(struct sqy_ctx *ctx, const struct stage *stage, const struct shape *box,
+                            const struct stage_coded *in, uint8_t *out)
 {
+    const struct shape as = as_coded(box), *shape = &as;
     struct work work;
     const size_t len = shape->n * shape->size;
     if (!in->len)

@@ -132,6 +132,8 @@ unsigned plan_parts(const struct plan *plan, const struct shape *shape,
 /* ---- ctx.c ---- */
 
 const struct kernels *ctx_kernels(const struct sqy_ctx *ctx);
+/* In place of the best this machine has; the bytes are the same. */
+void ctx_use_kernels(struct sqy_ctx *ctx, const struct kernels *kernels);
 /* Scratch buffer 0 or 1 (the filters'), or 2 (a sink's own), of at least `len` bytes; NULL where memory is out. Stays valid until the
  * same buffer is asked for again. */
 uint8_t *ctx_scratch(struct sqy_ctx *ctx, unsigned which, size_t len);

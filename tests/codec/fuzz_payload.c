@@ -1,6 +1,6 @@
 /* Any coded bytes. A blob's whole file where the input begins like one; else a box: byte 0 chooses
- * the pipeline, byte 1 the type, bytes 2 and 3 (little-endian) the samples less one, the rest is
- * coded. */
+ * the pipeline, byte 1 the type (% 12), rows (/ 12 % 10) and planes (/ 120), these less one, bytes 2
+ * and 3 (little-endian) the samples of a row less one, the rest is coded. */
 #include "codec/sqy.h"
 
 #include <errno.h>
@@ -26,6 +26,8 @@ static const char *const pipelines[] = {
     "shuffle->zstd",
     "bitshuffle(block_size=64)->lz4",
     "bitshuffle->bitswap1->lz4",
+    "interlace",
+    "interlace(entropy=0)",
 };
 
 #define N_PIPELINES (sizeof(pipelines) / sizeof(pipelines[0]))
@@ -81,7 +83,8 @@ static void decode_box(struct sqy_ctx *ctx, const uint8_t *data, size_t size)
     struct sqy_pipeline *p = NULL;
     if (size < 4)
         return;
-    const struct sqy_box box = {(enum sqy_type)(data[1] % 12), 1, 1,
+    const struct sqy_box box = {(enum sqy_type)(data[1] % 12), 1 + data[1] / 120u,
+                                1 + data[1] / 12u % 10,
                                 1 + ((uint32_t)data[2] | (uint32_t)data[3] << 8), 1};
     must(sqy_pipeline_parse(pipelines[data[0] % N_PIPELINES], &p, NULL) == 0);
     uint8_t *out = malloc(sqy_box_bytes(&box));

@@ -41,6 +41,9 @@ static const char *const pipelines[] = {
     "bitswap1->bitshuffle->lz4",
     "bitswap1->bitswap1->bitswap1->zstd",
     "shuffle->bitshuffle->shuffle->bitswap1",
+    "interlace",
+    "interlace(entropy=0)",
+    "bitshuffle->interlace",
 };
 
 #define N_PIPELINES (sizeof(pipelines) / sizeof(pipelines[0]))

@@ -1,7 +1,7 @@
 /* Coded bytes of earlier versions decode to the same voxels for ever. Each line of index.txt names
  * a file of coded bytes, the file of its voxels, and how it was made; see README there.
  *
- * `test_codec_golden add NAME TYPE WIDTH PIPELINE` encodes the voxels of the type anew: for a
+ * `test_codec_golden add NAME TYPE SHAPE PIPELINE` (SHAPE: samples, or PLANESxROWSxWIDTH) encodes the voxels of the type anew: for a
  * pipeline that has no line yet, never to replace one. */
 #include "test.h"
 
@@ -15,13 +15,12 @@
 static const char *folder;
 
 struct entry {
-    char name[64], type[16], pipeline[128];
-    unsigned width;
+    char name[64], type[16], shape[32], pipeline[128];
 };
 
 static int read_entry(FILE *index, struct entry *e)
 {
-    return fscanf(index, "%63s %15s %u %127s", e->name, e->type, &e->width, e->pipeline) == 4;
+    return fscanf(index, "%63s %15s %31s %127s", e->name, e->type, e->shape, e->pipeline) == 4;
 }
 
 static struct bytes voxels_of(const struct entry *e)
@@ -31,7 +30,11 @@ static struct bytes voxels_of(const struct entry *e)
 
 static struct sqy_box box_of(const struct entry *e)
 {
-    struct sqy_box box = {.planes = 1, .rows = 1, .width = e->width, .spp = 1};
+    struct sqy_box box = {.planes = 1, .rows = 1, .spp = 1};
+    if (sscanf(e->shape, "%ux%ux%u", &box.planes, &box.rows, &box.width) != 3) {
+        box.planes = 1;
+        assert_int_equal(sscanf(e->shape, "%u", &box.width), 1);
+    }
     assert_int_equal(sqy_type_parse(e->type, strlen(e->type), &box.type), 0);
     return box;
 }
@@ -100,7 +103,8 @@ static void test_whole_blobs(void **state)
 
 static int add(char **arg)
 {
-    struct entry e = {.width = (unsigned)strtoul(arg[2], NULL, 10)};
+    struct entry e = {.name = ""};
+    snprintf(e.shape, sizeof(e.shape), "%s", arg[2]);
     snprintf(e.name, sizeof(e.name), "%s", arg[0]);
     snprintf(e.type, sizeof(e.type), "%s", arg[1]);
     snprintf(e.pipeline, sizeof(e.pipeline), "%s", arg[3]);
@@ -119,7 +123,7 @@ static int add(char **arg)
     if (got <= 0 || !f || fwrite(coded, 1, (size_t)got, f) != (size_t)got || fclose(f))
         return 1;
     f = fopen(util_path("%s/index.txt", folder), "a");
-    if (!f || fprintf(f, "%s %s %u %s\n", e.name, e.type, e.width, e.pipeline) < 0 || fclose(f))
+    if (!f || fprintf(f, "%s %s %s %s\n", e.name, e.type, e.shape, e.pipeline) < 0 || fclose(f))
         return 1;
     free(coded);
     free(voxels.data);

@@ -51,20 +51,22 @@ static void test_no_allocation_for_a_further_chunk(void **state)
     (void)state;
     static const char *const texts[] = {"lz4", "bitswap1->lz4", "bitshuffle->lz4",
                                         "bitshuffle->zstd",
-                                        "bitshuffle->shuffle->bitshuffle->zstd"};
+                                        "bitshuffle->shuffle->bitshuffle->zstd",
+                                        "interlace", "interlace(entropy=0)"};
+    enum { N = sizeof(texts) / sizeof(texts[0]) };
     const struct sqy_box big = {SQY_UINT16, 1, 512, 1024, 1}, small = {SQY_UINT16, 1, 77, 1001, 1};
     struct sqy_ctx *ctx = util_ctx();
     const size_t len = sqy_box_bytes(&big);
     uint8_t *in = malloc(len), *out = malloc(len), *coded = malloc(2 * len);
     util_image(in, SQY_UINT16, len / 2, 1);
-    struct sqy_pipeline *pipelines[5];
-    for (unsigned i = 0; i < 5; i++)
+    struct sqy_pipeline *pipelines[N];
+    for (unsigned i = 0; i < N; i++)
         pipelines[i] = util_pipeline(texts[i]);
     size_t before = 0;
     for (unsigned round = 0; round < 6; round++) {
         if (round == 1)
             before = n_allocations;
-        for (unsigned i = 0; i < 5; i++) {
+        for (unsigned i = 0; i < N; i++) {
             const struct sqy_box *box = (round + i) % 2 ? &big : &small;
             box = round ? box : &big;
             ssize_t got = sqy_encode(ctx, pipelines[i], box, in, coded, 2 * len);
@@ -74,7 +76,7 @@ static void test_no_allocation_for_a_further_chunk(void **state)
     }
     assert_true(before > 0);
     assert_int_equal(n_allocations - before, 0);
-    for (unsigned i = 0; i < 5; i++)
+    for (unsigned i = 0; i < N; i++)
         sqy_pipeline_free(&pipelines[i]);
     sqy_ctx_free(&ctx);
     free(in);

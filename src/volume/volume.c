@@ -245,7 +245,7 @@ static int check_config(const struct opening *opening)
         return fail(opening, -EINVAL, "threads= must be at most 1024");
     struct sqy_pipeline *pipeline;
     struct sqy_error error;
-    int r = sqy_pipeline_parse(config->pipeline, &pipeline, &error);
+    int r = policy_pipeline(config->pipeline, &pipeline, &error);
     if (r < 0)
         return fail(opening, r, "pipeline=%s: at byte %zu: %s", config->pipeline, error.position,
                     error.message);
@@ -573,9 +573,13 @@ int volume_policy_set(struct volume *volume, const char *dir, const char *text)
         return -EROFS;
     if (text != NULL) {
         struct sqy_pipeline *pipeline;
-        int r = sqy_pipeline_parse(text, &pipeline, NULL);
-        if (r < 0)
+        struct sqy_error error;
+        int r = policy_pipeline(text, &pipeline, &error);
+        if (r < 0) {
+            log_warn("policy of \"%s\": %s: at byte %zu: %s", dir, text, error.position,
+                     error.message);
             return r;
+        }
         sqy_pipeline_free(&pipeline);
     }
     return policy_set(volume->policy, dir, text);

@@ -525,10 +525,15 @@ static const struct raw_policy *raw_for(const struct pack_source *source,
     return NULL;
 }
 
-static int walk(const struct pack_source *source, const struct pack_options *options,
-                uint32_t target, struct layout **out)
+static uint32_t target_of(const struct pack_options *options)
 {
-    int r = layout_create(target, raw_for(source, options), out);
+    return options->chunk > 0 ? options->chunk : VOLUME_DEFAULT_CHUNK;
+}
+
+int pack_layout(const struct pack_source *source, const struct pack_options *options,
+                struct layout **out)
+{
+    int r = layout_create(target_of(options), raw_for(source, options), out);
     if (r < 0)
         return r;
     struct walk_ctx ctx = {source};
@@ -638,12 +643,13 @@ static int write_blob(struct pack *pack, int fd)
 static int pack_attempt(struct pack *pack, int fd, bool upstream)
 {
     struct layout *layout;
-    uint32_t target = pack->options->chunk > 0 ? pack->options->chunk : VOLUME_DEFAULT_CHUNK;
-    int r = walk(pack->source, pack->options, target, &layout);
+    int r = pack_layout(pack->source, pack->options, &layout);
     if (r < 0)
         return r;
-    pack->plan = (struct plan){
-        .layout = layout, .source = pack->source, .size = pack->source->size, .target = target};
+    pack->plan = (struct plan){.layout = layout,
+                               .source = pack->source,
+                               .size = pack->source->size,
+                               .target = target_of(pack->options)};
     layout_info(layout, &pack->plan.info);
     plan_start(&pack->plan, pack->options->pipeline);
     if (!upstream && pack->plan.upstream) {

@@ -38,6 +38,12 @@ static const char *const pipelines[] = {
     "remove_background->lz4",
     "rmestbkrd",
     "quantiser->bitswap1->lz4",
+    "delta",
+    "delta(zigzag=1)->zstd",
+#ifdef HAVE_BLOSC
+    "blosc",
+    "bitshuffle->blosc(cname=zstd,shuffle=2)",
+#endif
 };
 
 #define N_PIPELINES (sizeof(pipelines) / sizeof(pipelines[0]))

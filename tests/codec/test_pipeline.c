@@ -58,6 +58,13 @@ static const struct good goods[] = {
      "rmbkrd_neighbor5x5x5(threshold=9,fraction=0.250000)",
      "rmbkrd_neighbor5x5x5(threshold=9,fraction=0.250000)"},
     {"quantiser", "quantiser", "quantiser"},
+    {"delta->zstd", "delta(zigzag=0)->zstd(level=1)", "delta->zstd"},
+#ifdef HAVE_BLOSC
+    {"blosc", "blosc(cname=lz4,clevel=5,shuffle=1)", "blosc"},
+    {"delta(zigzag=1)->blosc(shuffle=2,cname=zstd)",
+     "delta(zigzag=1)->blosc(cname=zstd,clevel=5,shuffle=2)",
+     "delta(zigzag=1)->blosc(cname=zstd,shuffle=2)"},
+#endif
     {"quantiser(weighting_function=power_3_1)->bitswap1->lz4",
      "quantiser(weighting_function=power_3_1)->bitswap1(num_bits_per_plane=1)->" LZ4_FULL,
      "quantiser(weighting_function=power_3_1)->bitswap1->lz4"},
@@ -117,6 +124,13 @@ static void test_what_this_build_lacks(void **state)
         assert_int_equal(err.position, 11);
         assert_non_null(strstr(err.message, "video"));
     }
+#ifndef HAVE_BLOSC
+    struct sqy_pipeline *p;
+    struct sqy_error err = {0};
+    assert_int_equal(sqy_pipeline_parse("shuffle->blosc(cname=lz4)", &p, &err), -ENOTSUP);
+    assert_int_equal(err.position, 9);
+    assert_non_null(strstr(err.message, "no blosc"));
+#endif
 }
 
 struct bad {
@@ -187,6 +201,12 @@ static const struct bad bads[] = {
     {"remove_background(threshold=65536)->lz4", 28, "threshold takes an integer from 0 to 65535"},
     {"rmbkrd_neighbor5x5x5(fraction=1.5)->lz4", 30, "fraction takes a number from 0 to 1"},
     {"rmbkrd_neighbor5x5x5(fraction=.5)->lz4", 30, "fraction takes a number from 0 to 1"},
+    {"delta(zigzag=2)->lz4", 13, "zigzag takes an integer from 0 to 1"},
+#ifdef HAVE_BLOSC
+    {"blosc(cname=lzma)", 12, "cname takes blosclz lz4 lz4hc zlib zstd"},
+    {"blosc(typesize=2)", 6, "blosc has no argument 'typesize'"},
+    {"blosc(clevel=10)", 13, "clevel takes an integer from 0 to 9"},
+#endif
     {"lz4(aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa=1)", 4,
      "'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa'"},
 };
@@ -251,6 +271,7 @@ static void test_grain(void **state)
     assert_int_equal(grain("bitswap1->bitshuffle->lz4", SQY_UINT16), 0);
     assert_int_equal(grain("bitswap1->bitswap1->lz4", SQY_UINT16), 0);
     assert_int_equal(grain("remove_background->bitswap1->lz4", SQY_UINT16), 16);
+    assert_int_equal(grain("delta->lz4", SQY_UINT16), 0);
     assert_int_equal(grain("diff3x3x1->lz4", SQY_UINT16), 0);
     assert_int_equal(grain("raster_reorder->lz4", SQY_UINT16), 0);
     assert_int_equal(grain("zcurve_reorder->lz4", SQY_UINT8), 0);
@@ -308,6 +329,7 @@ static void test_what_a_pipeline_is_fit_for(void **state)
         {"bitswap1->lz4", true, false, true, true},
         {"bitswap1", true, false, true, false},
         {"shuffle->zstd", true, false, false, false},
+        {"delta->zstd", true, false, false, false},
         {"zcurve_reorder->lz4", true, true, true, true},
         {"raster_reorder->lz4", true, true, true, true},
         {"frame_shuffle->bitswap1->lz4", true, true, true, true},

@@ -318,6 +318,17 @@ static void test_codes_by_hand(void **state)
     sqy_ctx_free(&ctx);
 }
 
+static void test_deltas_by_hand(void **state)
+{
+    (void)state;
+    const struct sqy_box box = {SQY_UINT8, 1, 2, 4, 2};
+    const uint8_t in[8] = {10, 200, 11, 200, 9, 198, 11, 0};
+    const uint8_t plain[8] = {10, 200, 1, 0, 254, 254, 2, 58};
+    const uint8_t folded[8] = {10, 200, 2, 0, 3, 3, 4, 116};
+    check_bytes("delta", &box, in, plain, 8, "delta(zigzag=0)");
+    check_bytes("delta(zigzag=1)", &box, in, folded, 8, "delta(zigzag=1)");
+}
+
 /* ---- damage ---- */
 
 static void test_maps_and_tables_that_do_not_fit(void **state)
@@ -391,6 +402,7 @@ int main(void)
         cmocka_unit_test(test_frames_by_hand),
         cmocka_unit_test(test_differences_by_hand),
         cmocka_unit_test(test_codes_by_hand),
+        cmocka_unit_test(test_deltas_by_hand),
         cmocka_unit_test(test_maps_and_tables_that_do_not_fit),
         cmocka_unit_test(test_cut_payloads),
     };

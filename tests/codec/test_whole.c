@@ -344,8 +344,8 @@ static void test_maps_and_tables_that_do_not_fit(void **state)
         "frame_shuffle(reorder_map=<verbatim>AAAAAAAAAAABAAAAAAAAAAMAAAAAAAAA</verbatim>)", /* 3 */
         "tile_shuffle(tile_size=2)",
         "tile_shuffle(reorder_map=<verbatim>AAAAAAAAAAAAAAAAAAAAAA==</verbatim>)", /* one is due */
-        "tile_shuffle(tile_size=2,reorder_map=<verbatim>"
-        "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=</verbatim>)", /* the largest four times */
+        ("tile_shuffle(tile_size=2,reorder_map=<verbatim>"
+         "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=</verbatim>)"), /* the largest four times */
     };
     struct sqy_ctx *ctx = util_ctx();
     const struct sqy_box box = {SQY_UINT16, 3, 3, 2, 1};

@@ -182,7 +182,8 @@ SQY_API ssize_t sqy_header_write(const struct sqy_header *header, size_t pad_to,
 
 /* Decodes the payload of a whole sqeazy blob (no key of ours), any version from 0.4.2 on, into
  * out[0 .. product(shape) * sample size), which must be out_len (-EINVAL). -ENOTSUP for a pipeline
- * that sqy_pipeline_parse() does not know. Zero bytes may follow the payload. */
+ * that sqy_pipeline_parse() does not know, and for shapes that sqeazy's own decoder reads wrongly
+ * (codec/FORMAT.md). Zero bytes may follow the payload. */
 SQY_API int sqy_decode_volume(struct sqy_ctx *ctx, const struct sqy_header *header,
                               const void *payload, size_t payload_len, void *out, size_t out_len);
 

@@ -137,6 +137,8 @@ const struct stage_desc *stage_at(unsigned index);
 unsigned stage_index(const struct stage_desc *desc);
 /* `desc` with the values its arguments have where nothing is said. */
 void stage_default(struct stage *stage, const struct stage_desc *desc);
+/* What its bytes argument holds from now on; takes the memory over. */
+void stage_set_bytes(struct stage *stage, uint8_t *bytes, size_t n_bytes);
 /* The stages that stand in for what a pipeline lacks or cannot use. */
 const struct stage *stage_shuffle(void);
 const struct stage *stage_pass_through(void);
@@ -165,8 +167,6 @@ unsigned plan_parts(const struct plan *plan, const struct shape *shape,
 int pipeline_clone(const struct sqy_pipeline *pipeline, struct sqy_pipeline **out);
 /* Writes both texts anew from the stages. 0 or -ENOMEM. */
 int pipeline_write_texts(struct sqy_pipeline *pipeline);
-/* Takes the memory over. */
-void stage_set_bytes(struct stage *stage, uint8_t *bytes, size_t n_bytes);
 
 /* ---- ctx.c ---- */
 

@@ -222,6 +222,29 @@ static void test_boxes_are_refused(void **state)
     sqy_ctx_free(&ctx);
 }
 
+static void test_too_little_room(void **state)
+{
+    (void)state;
+    struct sqy_ctx *ctx = util_ctx();
+    const struct sqy_box box = {SQY_UINT16, 8, 8, 8, 1};
+    uint8_t in[1024];
+    util_image(in, box.type, 512, 1);
+    for (size_t i = 0; i < N_ROWS; i++) {
+        struct sqy_pipeline *p = util_pipeline(rows[i].pipeline), *used = NULL;
+        const size_t caps[] = {0, 1, 100, sqy_encode_bound(p, &box) / 2};
+        for (size_t c = 0; c < 4 && rows[i].takes(&box); c++) {
+            uint8_t *room = exact(caps[c]);
+            ssize_t got = sqy_encode_volume(ctx, p, &box, in, room, caps[c], &used);
+            assert_true(got == -ENOSPC || (got > 0 && (size_t)got <= caps[c]));
+            assert_true((got > 0) == (used != NULL));
+            sqy_pipeline_free(&used);
+            free(room);
+        }
+        sqy_pipeline_free(&p);
+    }
+    sqy_ctx_free(&ctx);
+}
+
 static void test_what_is_only_read(void **state)
 {
     (void)state;
@@ -397,6 +420,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_stage_type_and_shape),
         cmocka_unit_test(test_boxes_are_refused),
+        cmocka_unit_test(test_too_little_room),
         cmocka_unit_test(test_what_is_only_read),
         cmocka_unit_test(test_tiles_by_hand),
         cmocka_unit_test(test_frames_by_hand),

@@ -29,14 +29,15 @@ size_t sqy_box_bytes(const struct sqy_box *box)
     return codec_shape(box, &shape);
 }
 
+/* A volume is coded in one piece, a box perhaps in parts: whichever needs more. */
 size_t sqy_encode_bound(const struct sqy_pipeline *pipeline, const struct sqy_box *box)
 {
     struct shape shape;
     struct plan plan;
     size_t part_len[SQY_MAX_PARTS], total = 0;
-    if (!codec_shape(box, &shape))
+    if (!codec_shape(box, &shape) || plan_make(&plan, pipeline, shape.type) < 0)
         return 0;
-    plan_make(&plan, pipeline, shape.type);
+    shape = plan_shape(&plan, &shape, plan.n_filters);
     if (plan.sink->desc->bound_box)
         return plan.sink->desc->bound_box(plan.sink, &shape);
     unsigned n = plan_parts(&plan, &shape, part_len);
@@ -47,25 +48,51 @@ size_t sqy_encode_bound(const struct sqy_pipeline *pipeline, const struct sqy_bo
         if (!bound || __builtin_add_overflow(total, bound, &total) || total > SSIZE_MAX)
             return 0;
     }
-    return total;
+    size_t whole = plan.sink->desc->bound(plan.sink, shape.n * shape.size);
+    return whole && whole < total ? total : whole;
 }
 
-/* Runs the filters; *out is the filtered bytes, in scratch memory or `in` itself. */
-static int apply_filters(struct sqy_ctx *ctx, const struct plan *plan, const struct shape *shape,
-                         const uint8_t *in, const uint8_t **out)
+/* ---- encoding ---- */
+
+static int apply_filter(struct sqy_ctx *ctx, struct stage *learning, const struct stage *stage,
+                        const struct shape *shape, const uint8_t *in, uint8_t *out)
+{
+    if (learning && stage->desc->learn)
+        return stage->desc->learn(ctx, learning, shape, in, out);
+    return stage->desc->apply ? stage->desc->apply(ctx, stage, shape, in, out) : -ENOTSUP;
+}
+
+/* Runs the filters; *out is the filtered bytes, in scratch memory or `in` itself. `learner` is the
+ * pipeline of the plan where its stages may learn, else NULL. */
+static int apply_filters(struct sqy_ctx *ctx, const struct plan *plan, struct sqy_pipeline *learner,
+                         const struct shape *volume, const uint8_t *in, const uint8_t **out)
 {
     for (unsigned i = 0; i < plan->n_filters; i++) {
         const struct stage *stage = plan->filters[i];
-        uint8_t *to = ctx_scratch(ctx, i % 2, shape->n * shape->size);
+        const struct shape shape = plan_shape(plan, volume, i);
+        uint8_t *to = ctx_scratch(ctx, i % 2, shape.n * shape.size);
         if (!to)
             return -ENOMEM;
-        int r = stage->desc->apply(ctx, stage, shape, in, to);
+        /* only a stage of the pipeline itself learns, none that stands in for one */
+        struct stage *learning =
+            learner && stage->desc->learn ? &learner->stages[stage - learner->stages] : NULL;
+        int r = apply_filter(ctx, learning, stage, &shape, in, to);
         if (r < 0)
             return r;
         in = to;
     }
     *out = in;
     return 0;
+}
+
+static ssize_t encode_sink(struct sqy_ctx *ctx, const struct stage *sink, const struct shape *shape,
+                           const uint8_t *in, size_t len, uint8_t *out, size_t cap)
+{
+    if (sink->desc->encode_box)
+        return sink->desc->encode_box(ctx, sink, shape, in, out, cap);
+    if (sink->desc->encode_items)
+        return sink->desc->encode_items(ctx, sink, shape->size, in, len, out, cap);
+    return sink->desc->encode(ctx, sink, in, len, out, cap);
 }
 
 ssize_t sqy_encode_parts(struct sqy_ctx *ctx, const struct sqy_pipeline *pipeline,
@@ -77,24 +104,21 @@ ssize_t sqy_encode_parts(struct sqy_ctx *ctx, const struct sqy_pipeline *pipelin
     const uint8_t *from;
     if (!codec_shape(box, &shape))
         return -EINVAL;
-    plan_make(&plan, pipeline, shape.type);
-    int r = apply_filters(ctx, &plan, &shape, in, &from);
+    if (sqy_pipeline_needs_volume(pipeline))
+        return -ENOTSUP;
+    int r = plan_make(&plan, pipeline, shape.type);
+    if (r == 0)
+        r = apply_filters(ctx, &plan, NULL, &shape, in, &from);
     if (r < 0)
         return r;
-    if (plan.sink->desc->encode_box) {
-        ssize_t got = plan.sink->desc->encode_box(ctx, plan.sink, &shape, from, out, out_cap);
-        *n_parts = 1;
-        part_len[0] = got > 0 ? (size_t)got : 0;
-        return got;
-    }
     unsigned n = plan_parts(&plan, &shape, part_len);
     size_t used = 0;
     for (unsigned i = 0; i < n; i++) {
         size_t len = part_len[i];
         if (!len)
             continue;
-        ssize_t got = plan.sink->desc->encode(ctx, plan.sink, from, len, (uint8_t *)out + used,
-                                              out_cap - used);
+        ssize_t got =
+            encode_sink(ctx, plan.sink, &shape, from, len, (uint8_t *)out + used, out_cap - used);
         if (got < 0)
             return got;
         from += len;
@@ -113,17 +137,59 @@ ssize_t sqy_encode(struct sqy_ctx *ctx, const struct sqy_pipeline *pipeline,
     return sqy_encode_parts(ctx, pipeline, box, in, out, out_cap, part_len, &n_parts);
 }
 
+static ssize_t encode_volume(struct sqy_ctx *ctx, struct sqy_pipeline *learner,
+                             const struct shape *shape, const uint8_t *in, uint8_t *out,
+                             size_t out_cap)
+{
+    const uint8_t *filtered;
+    struct plan plan;
+    int r = plan_make(&plan, learner, shape->type);
+    if (r == 0)
+        r = apply_filters(ctx, &plan, learner, shape, in, &filtered);
+    if (r == 0)
+        r = pipeline_write_texts(learner);
+    if (r < 0)
+        return r;
+    const struct shape last = plan_shape(&plan, shape, plan.n_filters);
+    return encode_sink(ctx, plan.sink, &last, filtered, last.n * last.size, out, out_cap);
+}
+
+ssize_t sqy_encode_volume(struct sqy_ctx *ctx, const struct sqy_pipeline *pipeline,
+                          const struct sqy_box *box, const void *in, void *out, size_t out_cap,
+                          struct sqy_pipeline **used)
+{
+    struct sqy_pipeline *learner;
+    struct shape shape;
+    if (!codec_shape(box, &shape))
+        return -EINVAL;
+    if (!sqy_pipeline_is_lossless(pipeline) && box->type != SQY_UINT8 && box->type != SQY_UINT16)
+        return -ENOTSUP; /* their arithmetic is that of unsigned samples */
+    int r = pipeline_clone(pipeline, &learner);
+    if (r < 0)
+        return r;
+    ssize_t got = encode_volume(ctx, learner, &shape, in, out, out_cap);
+    ctx_trim(ctx);
+    if (got < 0)
+        sqy_pipeline_free(&learner);
+    else
+        *used = learner;
+    return got;
+}
+
+/* ---- decoding ---- */
+
 /* Undoes the filters, the last one first: from `filtered` through scratch memory into `out`. The
  * last but one lies in scratch `next` if it is not the only one. */
-static int undo_filters(struct sqy_ctx *ctx, const struct plan *plan, const struct shape *shape,
+static int undo_filters(struct sqy_ctx *ctx, const struct plan *plan, const struct shape *volume,
                         const uint8_t *filtered, unsigned next, uint8_t *out)
 {
     for (unsigned i = plan->n_filters; i-- > 0; next = !next) {
         const struct stage *stage = plan->filters[i];
-        uint8_t *to = i ? ctx_scratch(ctx, next, shape->n * shape->size) : out;
+        const struct shape shape = plan_shape(plan, volume, i);
+        uint8_t *to = i ? ctx_scratch(ctx, next, shape.n * shape.size) : out;
         if (!to)
             return -ENOMEM;
-        int r = stage->desc->undo(ctx, stage, shape, filtered, to);
+        int r = stage->desc->undo(ctx, stage, &shape, filtered, to);
         if (r < 0)
             return r;
         filtered = to;
@@ -135,14 +201,17 @@ int codec_decode(struct sqy_ctx *ctx, const struct sqy_pipeline *pipeline,
                  const struct shape *shape, const struct stage_coded *in, uint8_t *out)
 {
     struct plan plan;
-    const size_t len = shape->n * shape->size;
-    plan_make(&plan, pipeline, shape->type);
+    int r = plan_make(&plan, pipeline, shape->type);
+    if (r < 0)
+        return r;
+    const struct shape last = plan_shape(&plan, shape, plan.n_filters);
+    const size_t len = last.n * last.size;
     uint8_t *filtered = plan.n_filters ? ctx_scratch(ctx, 0, len) : out;
     if (!filtered)
         return -ENOMEM;
-    int r = plan.sink->desc->decode_box
-                ? plan.sink->desc->decode_box(ctx, plan.sink, shape, in, filtered)
-                : plan.sink->desc->decode(ctx, plan.sink, in, filtered, len);
+    r = plan.sink->desc->decode_box
+            ? plan.sink->desc->decode_box(ctx, plan.sink, &last, in, filtered)
+            : plan.sink->desc->decode(ctx, plan.sink, in, filtered, len);
     if (r < 0)
         return r;
     return undo_filters(ctx, &plan, shape, filtered, 1, out);

@@ -1,6 +1,8 @@
-/* pipe := stage ("->" stage)*    stage := name [ "(" arg ("," arg)* ")" ]    arg := name "="
- * integer No blanks. Filters first; a sink ends it; one without a sink leaves the filtered samples
- * bare. */
+/* pipe := stage ("->" stage)*    stage := name [ "(" arg ("," arg)* ")" ]    arg := name "=" value
+ *
+ * No blanks. Filters first, among them at most one that narrows; a sink ends it; one without a sink
+ * leaves the filtered samples bare. */
+#include "codec/arg.h"
 #include "codec/stage.h"
 
 #include <errno.h>
@@ -45,29 +47,15 @@ static size_t parse_name(struct parser *p)
     return len;
 }
 
-/* Leaves *out outside min..max where there is no such number. */
-static void parse_integer(struct parser *p, const struct stage_arg *arg, int64_t *out)
+static int parse_value(struct parser *p, struct stage *stage, unsigned i)
 {
-    bool negative = accept(p, "-");
-    size_t start = p->at;
-    int64_t v = 0;
-    for (char c; c = p->text[p->at], c >= '0' && c <= '9'; p->at++)
-        v = v > INT32_MAX ? v : 10 * v + (c - '0');
-    *out = p->at == start ? (int64_t)arg->max + 1 : negative ? -v : v;
-}
-
-static int parse_value(struct parser *p, const struct stage_arg *arg, int32_t *out)
-{
-    size_t start = p->at;
-    int64_t v;
-    parse_integer(p, arg, &v);
-    if (v < arg->min || v > arg->max)
-        return fail(p, start, "%s takes an integer from %d to %d", arg->name, (int)arg->min,
-                    (int)arg->max);
-    if (arg->multiple_of && v % arg->multiple_of)
-        return fail(p, start, "%s takes a multiple of %d", arg->name, (int)arg->multiple_of);
-    *out = (int32_t)v;
-    return 0;
+    char why[ARG_WHY_MAX];
+    size_t len = 0;
+    int r = arg_parse(stage, i, p->text + p->at, &len, why);
+    if (r == -EINVAL)
+        return fail(p, p->at, "%s", why);
+    p->at += len;
+    return r;
 }
 
 static int parse_arg(struct parser *p, struct stage *stage, unsigned *seen)
@@ -89,7 +77,7 @@ static int parse_arg(struct parser *p, struct stage *stage, unsigned *seen)
     *seen |= 1u << i;
     if (!accept(p, "="))
         return fail(p, p->at, "expected '=' after %s", desc->args[i].name);
-    return parse_value(p, &desc->args[i], &stage->arg[i]);
+    return parse_value(p, stage, i);
 }
 
 static int parse_args(struct parser *p, struct stage *stage)
@@ -107,7 +95,19 @@ static int parse_args(struct parser *p, struct stage *stage)
     return 0;
 }
 
-static int parse_stage(struct parser *p, struct stage *stage)
+/* Whether a stage may stand where it does; `narrow` where an earlier one has left bytes. */
+static int check_place(struct parser *p, size_t at, const struct stage_desc *desc, bool narrow)
+{
+    if (desc->missing) {
+        fail(p, at, "%s", desc->missing);
+        return -ENOTSUP;
+    }
+    if (narrow && (desc->head_only || desc->narrows))
+        return fail(p, at, "%s takes voxels, and those are codes here", desc->name);
+    return 0;
+}
+
+static int parse_stage(struct parser *p, struct stage *stage, bool narrow)
 {
     size_t start = p->at, len = parse_name(p);
     if (!len)
@@ -116,6 +116,9 @@ static int parse_stage(struct parser *p, struct stage *stage)
     if (!desc)
         return fail(p, start, "there is no stage '%.*s'", (int)(len < 40 ? len : 40),
                     p->text + start);
+    int r = check_place(p, start, desc, narrow);
+    if (r < 0)
+        return r;
     stage_default(stage, desc);
     return accept(p, "(") ? parse_args(p, stage) : 0;
 }
@@ -123,76 +126,21 @@ static int parse_stage(struct parser *p, struct stage *stage)
 static int parse_stages(struct parser *p, struct sqy_pipeline *pipeline)
 {
     const struct stage *last = NULL;
+    bool narrow = false;
     do {
         if (last && last->desc->class == STAGE_SINK)
             return fail(p, p->at, "nothing can follow %s", last->desc->name);
         if (pipeline->n_stages == PIPELINE_MAX_STAGES)
             return fail(p, p->at, "at most %d stages", PIPELINE_MAX_STAGES);
-        int r = parse_stage(p, &pipeline->stages[pipeline->n_stages]);
+        last = &pipeline->stages[pipeline->n_stages++];
+        int r = parse_stage(p, &pipeline->stages[pipeline->n_stages - 1], narrow);
         if (r < 0)
             return r;
-        last = &pipeline->stages[pipeline->n_stages++];
+        narrow = narrow || last->desc->narrows;
     } while (accept(p, "->"));
     if (p->text[p->at])
         return fail(p, p->at, "expected '->' or the end");
     return 0;
-}
-
-/* ---- writing it again ---- */
-
-/* The arguments that must be spelled out so that the rest follows: one bit each. */
-static unsigned needed_args(const struct stage *stage)
-{
-    const struct stage_desc *desc = stage->desc;
-    unsigned needed = 0, n = 0;
-    while (n < STAGE_MAX_ARGS && desc->args[n].name)
-        needed |= 1u << n++;
-    for (unsigned drop = 0; drop < n; drop++) {
-        unsigned fewer = needed & ~(1u << drop);
-        struct stage trial = {.desc = desc};
-        for (unsigned i = 0; i < n; i++)
-            trial.arg[i] = fewer & (1u << i) ? stage->arg[i] : desc->args[i].def;
-        if (desc->normalise)
-            desc->normalise(&trial);
-        if (!memcmp(trial.arg, stage->arg, sizeof(trial.arg)))
-            needed = fewer;
-    }
-    return needed;
-}
-
-static void print_stage(FILE *f, const struct stage *stage, unsigned args)
-{
-    const char *before = "(";
-    fputs(stage->desc->name, f);
-    for (unsigned i = 0; i < STAGE_MAX_ARGS && stage->desc->args[i].name; i++) {
-        if (!(args & (1u << i)))
-            continue;
-        fprintf(f, "%s%s=%d", before, stage->desc->args[i].name, (int)stage->arg[i]);
-        before = ",";
-    }
-    if (*before == ',')
-        fputc(')', f);
-}
-
-static char *print_pipeline(const struct sqy_pipeline *pipeline, bool all_args)
-{
-    char *text = NULL;
-    size_t len;
-    FILE *f = open_memstream(&text, &len);
-    if (!f)
-        return NULL;
-    for (unsigned i = 0; i < pipeline->n_stages; i++) {
-        const struct stage *stage = &pipeline->stages[i];
-        if (i)
-            fputs("->", f);
-        print_stage(f, stage, all_args ? ~0u : needed_args(stage));
-    }
-    bool bad = ferror(f);
-    if (fclose(f) || bad) {
-        free(text);
-        return NULL;
-    }
-    return text;
 }
 
 int sqy_pipeline_parse(const char *text, struct sqy_pipeline **out, struct sqy_error *err)
@@ -204,10 +152,8 @@ int sqy_pipeline_parse(const char *text, struct sqy_pipeline **out, struct sqy_e
     int r = parse_stages(&p, pipeline);
     if (r < 0)
         goto out;
-    r = -ENOMEM;
-    pipeline->text = print_pipeline(pipeline, true);
-    pipeline->short_text = print_pipeline(pipeline, false);
-    if (!pipeline->text || !pipeline->short_text)
+    r = pipeline_write_texts(pipeline);
+    if (r < 0)
         goto out;
     *out = pipeline;
     return 0;
@@ -216,10 +162,37 @@ out:
     return r;
 }
 
+int pipeline_clone(const struct sqy_pipeline *pipeline, struct sqy_pipeline **out)
+{
+    struct sqy_pipeline *clone = calloc(1, sizeof(*clone));
+    if (!clone)
+        return -ENOMEM;
+    for (; clone->n_stages < pipeline->n_stages; clone->n_stages++) {
+        const struct stage *from = &pipeline->stages[clone->n_stages];
+        struct stage *to = &clone->stages[clone->n_stages];
+        *to = *from;
+        to->bytes = NULL;
+        to->n_bytes = 0;
+        if (!from->bytes)
+            continue;
+        uint8_t *bytes = malloc(from->n_bytes + 1);
+        if (!bytes) {
+            sqy_pipeline_free(&clone);
+            return -ENOMEM;
+        }
+        memcpy(bytes, from->bytes, from->n_bytes);
+        stage_set_bytes(to, bytes, from->n_bytes);
+    }
+    *out = clone;
+    return 0;
+}
+
 void sqy_pipeline_free(struct sqy_pipeline **pipeline)
 {
     if (!*pipeline)
         return;
+    for (unsigned i = 0; i < PIPELINE_MAX_STAGES; i++)
+        free((*pipeline)->stages[i].bytes);
     free((*pipeline)->text);
     free((*pipeline)->short_text);
     free(*pipeline);

@@ -75,19 +75,29 @@ struct sqy_error {     /* filled when a text is wrong */
     char message[160]; /* what was expected there; one line, no position, no full stop */
 };
 
-/* `err` may be NULL. On success the caller owns *out. 0, -EINVAL (err filled) or -ENOMEM. */
+/* `err` may be NULL. On success the caller owns *out. 0, -EINVAL (err filled), -ENOTSUP for a stage
+ * that this build lacks (err filled) or -ENOMEM. */
 SQY_API int sqy_pipeline_parse(const char *text, struct sqy_pipeline **out, struct sqy_error *err);
 SQY_API void sqy_pipeline_free(struct sqy_pipeline **pipeline);
 /* Canonical spelling, all arguments spelled out as sqeazy does; valid as long as the pipeline. */
 SQY_API const char *sqy_pipeline_text(const struct sqy_pipeline *pipeline);
-/* What was asked for, in its shortest spelling that parses to the same ("bitswap1->lz4"). */
+/* What was asked for, in its shortest spelling that parses to the same ("bitswap1->lz4"); without
+ * what an encoder learned from voxels. */
 SQY_API const char *sqy_pipeline_short(const struct sqy_pipeline *pipeline);
 /* Pieces of a volume may be coded on their own where they start and end (but for the volume's own
  * end) at multiples of this many voxels: 1 any, 0 only the whole volume. */
 SQY_API size_t sqy_pipeline_grain(const struct sqy_pipeline *pipeline, enum sqy_type type);
+/* Whether what is decoded is always what was encoded. */
+SQY_API bool sqy_pipeline_is_lossless(const struct sqy_pipeline *pipeline);
+/* Whether only sqy_encode_volume() takes it: one of its stages makes sense on a whole, finished
+ * volume alone, or loses something. Such a pipeline cannot code chunks. */
+SQY_API bool sqy_pipeline_needs_volume(const struct sqy_pipeline *pipeline);
+/* Whether all of it is sqeazy's, so that sqy_encode_volume() makes the payload of a sqeazy file. */
+SQY_API bool sqy_pipeline_is_sqeazy(const struct sqy_pipeline *pipeline, enum sqy_type type);
 /* Whether sqeazy 0.7.2 decodes what this pipeline writes for volumes of `type`, laid out as
  * described at sqy_encode_parts(), also with skippable frames before, between and after. False for
- * bare payloads: sqeazy reads those, but nothing may lie beside them. */
+ * bare payloads: sqeazy reads those, but nothing may lie beside them. False for stages of its own
+ * that it misreads on some machines: diff3x3x1 (with threads), quantiser (x86). */
 SQY_API bool sqy_pipeline_is_upstream(const struct sqy_pipeline *pipeline, enum sqy_type type);
 /* What the coded bytes of one box are, seen from outside. */
 enum sqy_carriage {
@@ -109,7 +119,8 @@ SQY_API size_t sqy_encode_bound(const struct sqy_pipeline *pipeline, const struc
 
 /* Encodes in[0 .. sqy_box_bytes(box)) into out; returns the coded bytes (> 0) or a negative errno.
  * A pipeline that cannot take the type (a filter for 8 and 16 bits on floats) shuffles what it can
- * and keeps the sink: any box of any type is accepted by every lossless pipeline. */
+ * and keeps the sink: any box of any type is accepted by every pipeline, but those that
+ * sqy_pipeline_needs_volume(): -ENOTSUP. */
 SQY_API ssize_t sqy_encode(struct sqy_ctx *ctx, const struct sqy_pipeline *pipeline,
                            const struct sqy_box *box, const void *in, void *out, size_t out_cap);
 
@@ -123,6 +134,17 @@ SQY_API ssize_t sqy_encode(struct sqy_ctx *ctx, const struct sqy_pipeline *pipel
 SQY_API ssize_t sqy_encode_parts(struct sqy_ctx *ctx, const struct sqy_pipeline *pipeline,
                                  const struct sqy_box *box, const void *in, void *out,
                                  size_t out_cap, size_t part_len[SQY_MAX_PARTS], unsigned *n_parts);
+
+/* Encodes a whole volume with any pipeline. *used is the pipeline that decodes it, which the caller
+ * owns: the same with what stages have learned from the voxels and the decoder must know (the
+ * quantiser's table, the shuffles' maps). Its text is what a sqeazy file's header names. With a
+ * pipeline that sqy_pipeline_is_sqeazy() the bytes are the file's payload.
+ *
+ * -ENOTSUP where a stage cannot do this volume: lossy ones take uint8 and uint16 only, and where
+ * sqeazy's own decoder would lose voxels (codec/FORMAT.md says which shapes) nothing is written. */
+SQY_API ssize_t sqy_encode_volume(struct sqy_ctx *ctx, const struct sqy_pipeline *pipeline,
+                                  const struct sqy_box *box, const void *in, void *out,
+                                  size_t out_cap, struct sqy_pipeline **used);
 
 /* Decodes exactly sqy_box_bytes(box) bytes into `out`, or fails. */
 SQY_API int sqy_decode(struct sqy_ctx *ctx, const struct sqy_pipeline *pipeline,
@@ -160,7 +182,8 @@ SQY_API ssize_t sqy_header_write(const struct sqy_header *header, size_t pad_to,
 
 /* Decodes the payload of a whole sqeazy blob (no key of ours), any version from 0.4.2 on, into
  * out[0 .. product(shape) * sample size), which must be out_len (-EINVAL). -ENOTSUP for a pipeline
- * that sqy_pipeline_parse() does not know. Zero bytes may follow the payload. */
+ * that sqy_pipeline_parse() does not know, and for shapes that sqeazy's own decoder reads wrongly
+ * (codec/FORMAT.md). Zero bytes may follow the payload. */
 SQY_API int sqy_decode_volume(struct sqy_ctx *ctx, const struct sqy_header *header,
                               const void *payload, size_t payload_len, void *out, size_t out_len);
 

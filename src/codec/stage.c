@@ -1,11 +1,32 @@
 #include "codec/stage.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 static const struct stage_desc *const rows[] = {
-    &stage_desc_pass_through, &stage_desc_lz4,        &stage_desc_zstd,
-    &stage_desc_bitswap1,     &stage_desc_bitshuffle, &stage_desc_shuffle,
+    /* sinks */
+    &stage_desc_pass_through,
+    &stage_desc_lz4,
+    &stage_desc_zstd,
+    &stage_desc_blosc,
     &stage_desc_interlace,
+    &stage_desc_h264,
+    &stage_desc_hevc,
+    /* filters without loss */
+    &stage_desc_bitswap1,
+    &stage_desc_bitshuffle,
+    &stage_desc_shuffle,
+    &stage_desc_delta,
+    &stage_desc_diff3x3x1,
+    &stage_desc_raster_reorder,
+    &stage_desc_zcurve_reorder,
+    &stage_desc_frame_shuffle,
+    &stage_desc_tile_shuffle,
+    /* filters that lose something */
+    &stage_desc_remove_background,
+    &stage_desc_rmestbkrd,
+    &stage_desc_rmbkrd_neighbor5x5x5,
+    &stage_desc_quantiser,
 };
 
 #define N_ROWS (sizeof(rows) / sizeof(rows[0]))
@@ -43,6 +64,13 @@ void stage_default(struct stage *stage, const struct stage_desc *desc)
         stage->arg[i] = desc->args[i].def;
     if (desc->normalise)
         desc->normalise(stage);
+}
+
+void stage_set_bytes(struct stage *stage, uint8_t *bytes, size_t n_bytes)
+{
+    free(stage->bytes);
+    stage->bytes = bytes;
+    stage->n_bytes = n_bytes;
 }
 
 bool stage_only_zeros(const struct stage_coded *in, size_t from)

@@ -9,6 +9,7 @@
 #include "codec/sqy.h"
 
 #define STAGE_MAX_ARGS      4
+#define STAGE_WORD_MAX      48 /* bytes of a text argument and its NUL */
 #define PIPELINE_MAX_STAGES 16 /* sqeazy's own longest useful pipelines have four */
 
 struct kernels;
@@ -25,10 +26,23 @@ struct shape {
 
 enum stage_class { STAGE_FILTER, STAGE_SINK };
 
+enum stage_arg_kind {
+    STAGE_ARG_INTEGER = 0,
+    STAGE_ARG_MILLIONTHS, /* a decimal fraction, kept as millionths */
+    STAGE_ARG_WORD,       /* one of `words`, kept as its index */
+    STAGE_ARG_TEXT,       /* letters, digits and _ that `valid` takes; kept in stage.word */
+    STAGE_ARG_BYTES,      /* base64 in <verbatim>: what undo() needs to know; in stage.bytes */
+};
+
 struct stage_arg {
     const char *name;
-    int32_t min, max, def;
-    int32_t multiple_of; /* 0: of anything */
+    int32_t min, max, def; /* a `def` below `min` is settled by learn() */
+    int32_t multiple_of;   /* 0: of anything */
+    bool power_of_two;
+    enum stage_arg_kind kind;
+    const char *const *words; /* ends with NULL */
+    bool (*valid)(const char *text);
+    const char *wanted; /* of a text: what it takes, for the error message */
 };
 
 /* What a sink is given to decode. `whole` where it is the payload of a whole sqeazy file: zero
@@ -44,28 +58,42 @@ struct stage_desc {
     enum stage_class class;
     struct stage_arg args[STAGE_MAX_ARGS]; /* ends at a NULL name */
     bool upstream;                         /* sqeazy 0.7.2 has it */
+    bool misread;                          /* ... but does not decode it rightly on every machine */
+    const char *missing; /* why no pipeline can have it in this build; NULL: it can */
     /* Brings arguments that depend on each other into their canonical values; may be NULL. */
     void (*normalise)(struct stage *stage);
 
     /* filters */
-    unsigned sizes; /* sum of the sample sizes it takes; other samples are shuffled instead */
+    unsigned sizes;    /* sum of the sample sizes it takes; other samples are shuffled instead */
+    bool whole_volume; /* makes sense on a whole, finished volume only: never in chunks */
+    bool lossy;        /* undo() does not give the samples back */
+    bool head_only;    /* cannot follow one that narrows */
+    bool narrows;      /* gives one byte for each sample: what follows sees bytes */
     /* As sqy_pipeline_grain(), of this stage alone; NULL: 1. */
     size_t (*grain)(const struct stage *stage, size_t size);
     /* How the filtered bytes fall into parts (sqy_encode_parts()); NULL: one part. Such a filter
      * can be cut only where it stands last, its grain counts only there. */
     unsigned (*parts)(const struct stage *stage, const struct shape *shape,
                       size_t part_len[SQY_MAX_PARTS]);
-    /* `in` and `out` hold shape->n samples each and do not overlap. 0 or a negative errno. */
+    /* `in` and `out` hold shape->n samples each (bytes, on the far side of one that narrows) and do
+     * not overlap. 0, -ENOTSUP for what cannot be done to this shape, or another negative errno. */
     int (*apply)(struct sqy_ctx *ctx, const struct stage *stage, const struct shape *shape,
                  const uint8_t *in, uint8_t *out);
     int (*undo)(struct sqy_ctx *ctx, const struct stage *stage, const struct shape *shape,
                 const uint8_t *in, uint8_t *out);
+    /* In place of apply(), where undo() must be told what the samples were like: leaves that in the
+     * arguments of `stage`. NULL together with apply(): is read, never written. */
+    int (*learn)(struct sqy_ctx *ctx, struct stage *stage, const struct shape *shape,
+                 const uint8_t *in, uint8_t *out);
 
     /* sinks; whose coded bytes may be concatenated, and decode to the concatenation */
     enum sqy_carriage carriage;
     size_t (*bound)(const struct stage *stage, size_t len); /* 0: does not fit size_t */
     ssize_t (*encode)(struct sqy_ctx *ctx, const struct stage *stage, const uint8_t *in, size_t len,
                       uint8_t *out, size_t cap);
+    /* In place of encode(), where it matters that the bytes are samples of `item` bytes each. */
+    ssize_t (*encode_items)(struct sqy_ctx *ctx, const struct stage *stage, size_t item,
+                            const uint8_t *in, size_t len, uint8_t *out, size_t cap);
     /* Fills out[0 .. len) exactly or fails. */
     int (*decode)(struct sqy_ctx *ctx, const struct stage *stage, const struct stage_coded *in,
                   uint8_t *out, size_t len);
@@ -87,6 +115,9 @@ bool stage_only_zeros(const struct stage_coded *in, size_t from);
 struct stage {
     const struct stage_desc *desc;
     int32_t arg[STAGE_MAX_ARGS];
+    char word[STAGE_WORD_MAX]; /* its text argument; "" where nothing is said */
+    uint8_t *bytes;            /* its bytes argument, owned by the pipeline; NULL: not said */
+    size_t n_bytes;
 };
 
 struct sqy_pipeline {
@@ -97,7 +128,7 @@ struct sqy_pipeline {
 
 /* A pipeline as it works on samples of one type. */
 struct plan {
-    unsigned n_filters;
+    unsigned n_filters, n_wide; /* the first n_wide see the samples, those after them bytes */
     const struct stage *filters[PIPELINE_MAX_STAGES];
     const struct stage *sink; /* never NULL */
 };
@@ -113,6 +144,8 @@ const struct stage_desc *stage_at(unsigned index);
 unsigned stage_index(const struct stage_desc *desc);
 /* `desc` with the values its arguments have where nothing is said. */
 void stage_default(struct stage *stage, const struct stage_desc *desc);
+/* What its bytes argument holds from now on; takes the memory over. */
+void stage_set_bytes(struct stage *stage, uint8_t *bytes, size_t n_bytes);
 /* The stages that stand in for what a pipeline lacks or cannot use. */
 const struct stage *stage_shuffle(void);
 const struct stage *stage_pass_through(void);
@@ -120,14 +153,28 @@ const struct stage *stage_zstd(void);
 
 /* The rows' contents, each in the file of its name. */
 extern const struct stage_desc stage_desc_pass_through, stage_desc_lz4, stage_desc_zstd,
-    stage_desc_bitswap1, stage_desc_bitshuffle, stage_desc_shuffle, stage_desc_interlace;
+    stage_desc_bitswap1, stage_desc_bitshuffle, stage_desc_shuffle, stage_desc_diff3x3x1,
+    stage_desc_raster_reorder, stage_desc_zcurve_reorder, stage_desc_frame_shuffle,
+    stage_desc_tile_shuffle, stage_desc_remove_background, stage_desc_rmestbkrd,
+    stage_desc_rmbkrd_neighbor5x5x5, stage_desc_quantiser, stage_desc_delta, stage_desc_blosc,
+    stage_desc_h264, stage_desc_hevc, stage_desc_interlace;
 
 /* ---- plan.c ---- */
 
-void plan_make(struct plan *plan, const struct sqy_pipeline *pipeline, enum sqy_type type);
+/* 0, or -ENOTSUP where a lossy stage cannot take the type. */
+int plan_make(struct plan *plan, const struct sqy_pipeline *pipeline, enum sqy_type type);
+/* What filter `i` sees of a volume of shape `volume`; with i == n_filters what the sink sees. */
+struct shape plan_shape(const struct plan *plan, const struct shape *volume, unsigned i);
 /* Parts of `shape` (one at least) and their lengths before the sink. */
 unsigned plan_parts(const struct plan *plan, const struct shape *shape,
                     size_t part_len[SQY_MAX_PARTS]);
+
+/* ---- pipeline.c, pipeline_text.c ---- */
+
+/* A copy whose stages may learn. Caller frees. */
+int pipeline_clone(const struct sqy_pipeline *pipeline, struct sqy_pipeline **out);
+/* Writes both texts anew from the stages. 0 or -ENOMEM. */
+int pipeline_write_texts(struct sqy_pipeline *pipeline);
 
 /* ---- ctx.c ---- */
 

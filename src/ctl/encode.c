@@ -28,6 +28,7 @@ struct encode {
     struct stat in_stat;
     struct out out;
     struct progress progress;
+    const char *why; /* a stack cannot have this pipeline */
 };
 
 /* From several threads. */
@@ -73,11 +74,29 @@ static int encode_into(struct encode *encode, const char *in)
         .progress_ctx = encode,
     };
     progress_start(&encode->progress, "encoding");
-    int r = pack_encode(&source, &options, encode->out.fd);
+    int r = sqy_pipeline_needs_volume(encode->pipeline)
+                ? pack_whole(&source, &options, encode->out.fd, &encode->why)
+                : pack_encode(&source, &options, encode->out.fd);
     progress_end(&encode->progress);
     if (r == 0 && has_changed(encode))
         r = -ESTALE;
     return r;
+}
+
+/* What was written is not what decode gives back: nobody may learn that too late. */
+static void tell_voxels_only(const struct encode *encode, const char *path)
+{
+    char quoted[SAY_PATH_MAX];
+    if (!sqy_pipeline_needs_volume(encode->pipeline))
+        return;
+    say_failed(
+        "%s has the voxels alone, in sqeazy's own form: it decodes to a TIFF stack of them%s%s",
+        quote(path, quoted, sizeof(quoted)),
+        sqy_pipeline_is_lossless(encode->pipeline) ? "" : ", with loss",
+        sqy_pipeline_is_upstream(encode->pipeline, SQY_UINT16) ||
+                sqy_pipeline_carriage(encode->pipeline) == SQY_CARRIAGE_NONE
+            ? ""
+            : "; sqeazy 0.7.2 misreads it on some machines");
 }
 
 static int encode_open_file(struct encode *encode, const char *in, const char *path)
@@ -108,7 +127,12 @@ static int encode_open_file(struct encode *encode, const char *in, const char *p
     if (r == -ESTALE)
         return say_failed("%s was changed while it was read: try again when its writer is done",
                           quote(in, quoted, sizeof(quoted)));
-    return r < 0 ? say_error("write", path, r) : EXIT_OK;
+    if (r == -ENOTSUP && encode->why != NULL)
+        return say_failed("cannot encode %s: %s", quote(in, quoted, sizeof(quoted)), encode->why);
+    if (r < 0)
+        return say_error("write", path, r);
+    tell_voxels_only(encode, path);
+    return EXIT_OK;
 }
 
 static int encode_paths(struct encode *encode, const char *in, const char *path)
@@ -181,7 +205,7 @@ static int parse_pipeline(const struct command *command, struct encode *encode)
 {
     struct sqy_error err;
     int r = sqy_pipeline_parse(encode->pipeline_text, &encode->pipeline, &err);
-    if (r == -EINVAL)
+    if (r == -EINVAL || r == -ENOTSUP)
         return args_wrong(command, "pipeline %s: at byte %zu: %s", encode->pipeline_text,
                           err.position, err.message);
     return r < 0 ? say_failed("out of memory") : EXIT_OK;
@@ -209,7 +233,9 @@ const struct command encode_command = {
     .arguments = "[-p PIPELINE] [--raw POLICY] [--chunk SIZE] [--threads N] IN OUT.sqy",
     .summary = "Writes a file as a blob, in sqeazy's own form where pipeline and stack allow it.",
     .help = "Any file can be encoded; TIFF stacks and raw volumes go through the image pipeline.\n"
-            "OUT.sqy appears when it is complete; a file that was there is replaced.\n\n"
+            "OUT.sqy appears when it is complete; a file that was there is replaced. Pipelines\n"
+            "that need the whole volume, or lose something (quantiser->lz4), keep the voxels\n"
+            "alone: OUT.sqy is a file of sqeazy's own then.\n\n"
             "  -p, --pipeline TEXT   how to encode voxels (default " VOLUME_DEFAULT_PIPELINE ")\n"
             "  --raw POLICY          GLOB:WIDTHxHEIGHT[:TYPE[:be]]: a file whose name matches is\n"
             "                        a raw volume of that shape; may be repeated\n"

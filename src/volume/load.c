@@ -279,16 +279,17 @@ int stack_choose_pipeline(struct stack *stack, const char *dir)
     const char *text = stack->volume->config.pipeline;
     char *policy = NULL;
     struct blob_header header = {0};
+    struct sqy_error error;
     if (stack->blob != NULL) {
         blob_header(stack->blob->blob, &header);
-        if (sqy_pipeline_parse(header.pipename, &stack->pipeline, NULL) == 0)
+        if (policy_pipeline(header.pipename, &stack->pipeline, &error) == 0)
             return 0;
     } else if (policy_get(stack->volume->policy, dir, true, &policy) == 0) {
         text = policy;
     }
-    int r = sqy_pipeline_parse(text, &stack->pipeline, NULL);
-    if (r < 0 && text == policy)
-        r = sqy_pipeline_parse(stack->volume->config.pipeline, &stack->pipeline, NULL);
+    int r = policy_pipeline(text, &stack->pipeline, &error);
+    if (r < 0 && text == policy) /* told when the policies were read */
+        r = policy_pipeline(stack->volume->config.pipeline, &stack->pipeline, &error);
     free(policy);
     return r;
 }

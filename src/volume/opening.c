@@ -49,7 +49,7 @@ int opening_check_config(const struct opening *opening)
         return opening_fail(opening, -EINVAL, "threads= must be at most 1024");
     struct sqy_pipeline *pipeline;
     struct sqy_error error;
-    int r = sqy_pipeline_parse(config->pipeline, &pipeline, &error);
+    int r = policy_pipeline(config->pipeline, &pipeline, &error);
     if (r < 0)
         return opening_fail(opening, r, "pipeline=%s: at byte %zu: %s", config->pipeline,
                             error.position, error.message);

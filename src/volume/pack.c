@@ -183,10 +183,15 @@ static const struct raw_policy *raw_for(const struct pack_source *source,
     return NULL;
 }
 
-static int walk(const struct pack_source *source, const struct pack_options *options,
-                uint32_t target, struct layout **out)
+static uint32_t target_of(const struct pack_options *options)
 {
-    int r = layout_create(target, raw_for(source, options), out);
+    return options->chunk > 0 ? options->chunk : VOLUME_DEFAULT_CHUNK;
+}
+
+int pack_layout(const struct pack_source *source, const struct pack_options *options,
+                struct layout **out)
+{
+    int r = layout_create(target_of(options), raw_for(source, options), out);
     if (r < 0)
         return r;
     struct layout_piece want;
@@ -275,11 +280,11 @@ static int write_blob(struct pack *pack, int fd)
 static int attempt(struct pack *pack, int fd, bool upstream)
 {
     struct layout *layout;
-    uint32_t target = pack->options->chunk > 0 ? pack->options->chunk : VOLUME_DEFAULT_CHUNK;
-    int r = walk(pack->source, pack->options, target, &layout);
+    int r = pack_layout(pack->source, pack->options, &layout);
     if (r < 0)
         return r;
-    pack_plan_start(&pack->plan, layout, pack->source, pack->options->pipeline, target, upstream);
+    pack_plan_start(&pack->plan, layout, pack->source, pack->options->pipeline,
+                    target_of(pack->options), upstream);
     pack->done_bytes = 0;
     r = write_blob(pack, fd);
     blob_close(&pack->lay.blob);

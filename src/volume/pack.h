@@ -40,6 +40,16 @@ struct pack_options {
  * where pipeline and stack allow it, fdatasync done. 0 or a negative errno. */
 int pack_encode(const struct pack_source *source, const struct pack_options *options, int fd);
 
+/* Writes the voxels alone, as a file of sqeazy's own without a key of ours, into the empty file
+ * `fd`: the form for pipelines that sqy_pipeline_needs_volume(). -ENOTSUP where file or pipeline do
+ * not allow it: *why is then one line that says so. 0 or another negative errno (*why NULL). */
+int pack_whole(const struct pack_source *source, const struct pack_options *options, int fd,
+               const char **why);
+
+/* The layout of a whole plain file, cut into chunks as the options say. Caller destroys. */
+int pack_layout(const struct pack_source *source, const struct pack_options *options,
+                struct layout **out);
+
 /* Reads plain bytes out of an open blob, decoding; remembers the last few chunks it decoded, so
  * that reading on is cheap however many extents share a chunk. One thread at a time. `blob` is
  * borrowed. */

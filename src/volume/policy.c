@@ -89,6 +89,17 @@ static int add_line(struct lines *lines, char *text, char *path)
     return 0;
 }
 
+/* Such a line is kept, and the default is taken instead. */
+static void warn_unfit(const char *text, const char *path)
+{
+    struct sqy_pipeline *pipeline = NULL;
+    struct sqy_error error;
+    if (policy_pipeline(text, &pipeline, &error) < 0)
+        log_warn("%s: pipeline of \"%s\" is not used: %s: %s", POLICY_FILE, path, text,
+                 error.message);
+    sqy_pipeline_free(&pipeline);
+}
+
 static int parse_line(struct lines *lines, char *line)
 {
     char *text = strchr(line, '\t');
@@ -99,9 +110,14 @@ static int parse_line(struct lines *lines, char *line)
         return add_line(lines, strdup(line), NULL);
     }
     char *plain = unescape(path + 1);
-    if (plain == NULL)
+    char *pipeline = strndup(text + 1, (size_t)(path - text - 1));
+    if (plain == NULL || pipeline == NULL) {
+        free(plain);
+        free(pipeline);
         return -ENOMEM;
-    return add_line(lines, strndup(text + 1, (size_t)(path - text - 1)), plain);
+    }
+    warn_unfit(pipeline, path + 1);
+    return add_line(lines, pipeline, plain);
 }
 
 static int read_file(struct policy *policy)
@@ -329,4 +345,24 @@ int policy_remove(struct policy *policy, const char *path)
 {
     struct change change = {.from = path};
     return make_change(policy, &change, drop_below);
+}
+
+int policy_pipeline(const char *text, struct sqy_pipeline **out, struct sqy_error *err)
+{
+    struct sqy_pipeline *pipeline;
+    *err = (struct sqy_error){0, "out of memory"};
+    int r = sqy_pipeline_parse(text, &pipeline, err);
+    if (r < 0)
+        return r;
+    if (!sqy_pipeline_needs_volume(pipeline)) {
+        *out = pipeline;
+        return 0;
+    }
+    const char *why = sqy_pipeline_is_lossless(pipeline)
+                          ? "this pipeline needs whole stacks and cannot store one as it is written"
+                          : "this pipeline loses something, and what is written is never changed";
+    snprintf(err->message, sizeof(err->message), "%s (sqyctl encode takes it)", why);
+    err->position = 0;
+    sqy_pipeline_free(&pipeline);
+    return -EINVAL;
 }

@@ -12,6 +12,8 @@
 
 #include <stdbool.h>
 
+#include "codec/sqy.h"
+
 struct policy;
 
 #define POLICY_FILE ".sqyfs-policy"
@@ -30,5 +32,10 @@ int policy_set(struct policy *policy, const char *path, const char *text);
  * below it follow. */
 int policy_rename(struct policy *policy, const char *from, const char *to, bool exchange);
 int policy_remove(struct policy *policy, const char *path);
+
+/* A pipeline that a mount can store new voxels with, chunk by chunk and without loss. `err` is
+ * filled where the text is wrong or such a pipeline cannot do that: -EINVAL (or -ENOTSUP for a stage
+ * that this build lacks), or -ENOMEM. Caller frees. */
+int policy_pipeline(const char *text, struct sqy_pipeline **out, struct sqy_error *err);
 
 #endif

@@ -361,9 +361,13 @@ int volume_policy_set(struct volume *volume, const char *dir, const char *text)
         return -EROFS;
     if (text != NULL) {
         struct sqy_pipeline *pipeline;
-        int r = sqy_pipeline_parse(text, &pipeline, NULL);
-        if (r < 0)
+        struct sqy_error error;
+        int r = policy_pipeline(text, &pipeline, &error);
+        if (r < 0) {
+            log_warn("policy of \"%s\": %s: at byte %zu: %s", dir, text, error.position,
+                     error.message);
             return r;
+        }
         sqy_pipeline_free(&pipeline);
     }
     return policy_set(volume->policy, dir, text);

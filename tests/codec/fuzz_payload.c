@@ -1,6 +1,6 @@
 /* Any coded bytes. A blob's whole file where the input begins like one; else a box: byte 0 chooses
- * the pipeline, byte 1 the type (% 12), rows (/ 12 % 10) and planes (/ 120), these less one, bytes 2
- * and 3 (little-endian) the samples of a row less one, the rest is coded. */
+ * the pipeline, byte 1 the type (low nibble) and how the box is folded (high), bytes 2 and 3
+ * (little-endian) the samples less one, the rest is coded. */
 #include "codec/sqy.h"
 
 #include <errno.h>
@@ -26,8 +26,26 @@ static const char *const pipelines[] = {
     "shuffle->zstd",
     "bitshuffle(block_size=64)->lz4",
     "bitshuffle->bitswap1->lz4",
+    /* on whole volumes */
+    "diff3x3x1",
+    "raster_reorder->lz4",
+    "raster_reorder(tile_size=3)",
+    "zcurve_reorder(tile_size=4)",
+    "frame_shuffle(reorder_map=<verbatim>AQAAAAAAAAAAAAAAAAAAAA==</verbatim>)",
+    "tile_shuffle(tile_size=8,reorder_map=<verbatim>AQAAAAAAAAAAAAAAAAAAAA==</verbatim>)",
+    "frame_shuffle->bitswap1->lz4",
+    "tile_shuffle(tile_size=5)",
+    "remove_background->lz4",
+    "rmestbkrd",
+    "quantiser->bitswap1->lz4",
+    "delta",
+    "delta(zigzag=1)->zstd",
     "interlace",
     "interlace(entropy=0)",
+#ifdef HAVE_BLOSC
+    "blosc",
+    "bitshuffle->blosc(cname=zstd,shuffle=2)",
+#endif
 };
 
 #define N_PIPELINES (sizeof(pipelines) / sizeof(pipelines[0]))
@@ -63,10 +81,32 @@ static void decode_blob(struct sqy_ctx *ctx, const uint8_t *data, size_t size)
     sqy_header_free(&h);
 }
 
+/* What is encoded as a whole decodes with the pipeline that says so, and encodes to no more. */
+static void check_whole(struct sqy_ctx *ctx, const struct sqy_pipeline *p,
+                        const struct sqy_box *box, const uint8_t *voxels)
+{
+    const size_t len = sqy_box_bytes(box), bound = sqy_encode_bound(p, box);
+    struct sqy_pipeline *used = NULL;
+    uint8_t *coded = malloc(bound + 1), *out = malloc(len);
+    must(coded && out);
+    ssize_t got = sqy_encode_volume(ctx, p, box, voxels, coded, bound, &used);
+    must(got == -ENOTSUP || (got > 0 && (size_t)got <= bound));
+    if (got > 0) {
+        must(sqy_decode(ctx, used, box, coded, (size_t)got, out) == 0);
+        must(!sqy_pipeline_is_lossless(p) || !memcmp(out, voxels, len));
+    }
+    sqy_pipeline_free(&used);
+    free(coded);
+    free(out);
+}
+
 /* The decoded bytes are as good as any to try the way back with. */
 static void check_way_back(struct sqy_ctx *ctx, const struct sqy_pipeline *p,
                            const struct sqy_box *box, const uint8_t *voxels)
 {
+    check_whole(ctx, p, box, voxels);
+    if (sqy_pipeline_needs_volume(p))
+        return;
     const size_t len = sqy_box_bytes(box), bound = sqy_encode_bound(p, box);
     uint8_t *coded = malloc(bound), *out = malloc(len);
     must(coded && out);
@@ -78,21 +118,38 @@ static void check_way_back(struct sqy_ctx *ctx, const struct sqy_pipeline *p,
     free(out);
 }
 
+/* One row, or folded into planes and rows of the high nibble's bits. */
+static struct sqy_box box_of(const uint8_t *data)
+{
+    const uint32_t n = 1 + ((uint32_t)data[2] | (uint32_t)data[3] << 8);
+    const uint32_t planes = 1u << (data[1] >> 4 & 3), rows = 1u << (data[1] >> 6);
+    const enum sqy_type type = (enum sqy_type)((data[1] & 15) % 12);
+    return (struct sqy_box){type, planes, rows, n / planes / rows ? n / planes / rows : 1, 1};
+}
+
+/* Voxels, where the input decodes to none. */
+static uint8_t *fill(uint8_t *out, size_t len, const uint8_t *data, size_t size)
+{
+    for (size_t i = 0; i < len; i++)
+        out[i] = data[i % size];
+    return out;
+}
+
 static void decode_box(struct sqy_ctx *ctx, const uint8_t *data, size_t size)
 {
     struct sqy_pipeline *p = NULL;
     if (size < 4)
         return;
-    const struct sqy_box box = {(enum sqy_type)(data[1] % 12), 1 + data[1] / 120u,
-                                1 + data[1] / 12u % 10,
-                                1 + ((uint32_t)data[2] | (uint32_t)data[3] << 8), 1};
+    const struct sqy_box box = box_of(data);
     must(sqy_pipeline_parse(pipelines[data[0] % N_PIPELINES], &p, NULL) == 0);
     uint8_t *out = malloc(sqy_box_bytes(&box));
     must(out);
     int r = sqy_decode(ctx, p, &box, data + 4, size - 4, out);
-    must(r == 0 || r == -EBADMSG);
+    must(r == 0 || r == -EBADMSG || (r == -ENOTSUP && sqy_pipeline_needs_volume(p)));
     if (r == 0)
         check_way_back(ctx, p, &box, out);
+    else if (sqy_pipeline_needs_volume(p))
+        check_whole(ctx, p, &box, fill(out, sqy_box_bytes(&box), data, size));
     free(out);
     sqy_pipeline_free(&p);
 }

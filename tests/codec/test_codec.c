@@ -41,9 +41,19 @@ static const char *const pipelines[] = {
     "bitswap1->bitshuffle->lz4",
     "bitswap1->bitswap1->bitswap1->zstd",
     "shuffle->bitshuffle->shuffle->bitswap1",
+    "delta",
+    "delta(zigzag=1)->bitshuffle->zstd",
+    "delta->delta(zigzag=1)->lz4",
     "interlace",
     "interlace(entropy=0)",
     "bitshuffle->interlace",
+#ifdef HAVE_BLOSC
+    "blosc",
+    "blosc(cname=zstd,clevel=9,shuffle=2)",
+    "blosc(cname=blosclz,clevel=1,shuffle=0)",
+    "delta->blosc(cname=zlib,clevel=0)",
+    "bitswap1->blosc(cname=lz4hc)",
+#endif
 };
 
 #define N_PIPELINES (sizeof(pipelines) / sizeof(pipelines[0]))
@@ -170,6 +180,7 @@ static void test_what_stands_in_for_a_filter(void **state)
         {"uint32", "bitswap1->lz4", "shuffle->lz4"},
         {"float64", "bitswap1->bitswap1->zstd", "shuffle->zstd"},
         {"int64", "bitshuffle->bitswap1", "bitshuffle->shuffle"},
+        {"bytes", "delta->lz4", "lz4"},
     };
     struct sqy_ctx *ctx = util_ctx();
     for (size_t i = 0; i < sizeof(same) / sizeof(same[0]); i++) {

@@ -44,6 +44,30 @@ static const struct good goods[] = {
     {"bitswap1", "bitswap1(num_bits_per_plane=1)", "bitswap1"},
     {"bitshuffle", "bitshuffle(block_size=0)", "bitshuffle"},
     {"bitshuffle->shuffle", "bitshuffle(block_size=0)->shuffle", "bitshuffle->shuffle"},
+    {"diff3x3x1->lz4", "diff3x3x1->" LZ4_FULL, "diff3x3x1->lz4"},
+    {"raster_reorder->lz4", "raster_reorder->" LZ4_FULL, "raster_reorder->lz4"},
+    {"raster_reorder(tile_size=8)", "raster_reorder(tile_size=8)", "raster_reorder(tile_size=8)"},
+    {"zcurve_reorder->lz4", "zcurve_reorder(tile_size=2)->" LZ4_FULL, "zcurve_reorder->lz4"},
+    {"frame_shuffle->lz4", "frame_shuffle(frame_chunk_size=1)->" LZ4_FULL, "frame_shuffle->lz4"},
+    {"tile_shuffle", "tile_shuffle(tile_size=32)", "tile_shuffle"},
+    {"remove_background", "remove_background(threshold=0)", "remove_background"},
+    {"rmestbkrd->lz4", "rmestbkrd->" LZ4_FULL, "rmestbkrd->lz4"},
+    {"rmbkrd_neighbor5x5x5", "rmbkrd_neighbor5x5x5(threshold=1,fraction=0.500000)",
+     "rmbkrd_neighbor5x5x5"},
+    {"rmbkrd_neighbor5x5x5(fraction=0.25,threshold=9)",
+     "rmbkrd_neighbor5x5x5(threshold=9,fraction=0.250000)",
+     "rmbkrd_neighbor5x5x5(threshold=9,fraction=0.250000)"},
+    {"quantiser", "quantiser", "quantiser"},
+    {"delta->zstd", "delta(zigzag=0)->zstd(level=1)", "delta->zstd"},
+#ifdef HAVE_BLOSC
+    {"blosc", "blosc(cname=lz4,clevel=5,shuffle=1)", "blosc"},
+    {"delta(zigzag=1)->blosc(shuffle=2,cname=zstd)",
+     "delta(zigzag=1)->blosc(cname=zstd,clevel=5,shuffle=2)",
+     "delta(zigzag=1)->blosc(cname=zstd,shuffle=2)"},
+#endif
+    {"quantiser(weighting_function=power_3_1)->bitswap1->lz4",
+     "quantiser(weighting_function=power_3_1)->bitswap1(num_bits_per_plane=1)->" LZ4_FULL,
+     "quantiser(weighting_function=power_3_1)->bitswap1->lz4"},
 };
 
 static void test_both_spellings_of_what_is_right(void **state)
@@ -62,6 +86,51 @@ static void test_both_spellings_of_what_is_right(void **state)
         sqy_pipeline_free(&brief);
         assert_null(p);
     }
+}
+
+/* What an encoder has learned stands in the full spelling only. */
+static void test_what_was_learned(void **state)
+{
+    (void)state;
+    static const struct good learned[] = {
+        {"frame_shuffle(reorder_map=<VERBATIM>AQAAAAAAAAAAAAAAAAAAAA==</Verbatim>)",
+         "frame_shuffle(frame_chunk_size=1,reorder_map=<verbatim>AQAAAAAAAAAAAAAAAAAAAA=="
+         "</verbatim>)",
+         "frame_shuffle"},
+        {"quantiser(weighting_function=power_3_1,decode_lut_string=<verbatim>+/8=</verbatim>)",
+         "quantiser(decode_lut_string=<verbatim>+/8=</verbatim>,weighting_function=power_3_1)",
+         "quantiser(weighting_function=power_3_1)"},
+        {"tile_shuffle(tile_size=7,reorder_map=<verbatim></verbatim>)->zstd",
+         "tile_shuffle(tile_size=7,reorder_map=<verbatim></verbatim>)->zstd(level=1)",
+         "tile_shuffle(tile_size=7)->zstd"},
+    };
+    for (size_t i = 0; i < sizeof(learned) / sizeof(learned[0]); i++) {
+        struct sqy_pipeline *p = util_pipeline(learned[i].text);
+        assert_string_equal(sqy_pipeline_text(p), learned[i].full);
+        assert_string_equal(sqy_pipeline_short(p), learned[i].brief);
+        sqy_pipeline_free(&p);
+    }
+}
+
+static void test_what_this_build_lacks(void **state)
+{
+    (void)state;
+    static const char *const texts[] = {"quantiser->h264(preset=veryfast,crf=18)",
+                                        "quantiser->hevc(,threads=1)"};
+    for (size_t i = 0; i < 2; i++) {
+        struct sqy_pipeline *p;
+        struct sqy_error err = {0};
+        assert_int_equal(sqy_pipeline_parse(texts[i], &p, &err), -ENOTSUP);
+        assert_int_equal(err.position, 11);
+        assert_non_null(strstr(err.message, "video"));
+    }
+#ifndef HAVE_BLOSC
+    struct sqy_pipeline *p;
+    struct sqy_error err = {0};
+    assert_int_equal(sqy_pipeline_parse("shuffle->blosc(cname=lz4)", &p, &err), -ENOTSUP);
+    assert_int_equal(err.position, 9);
+    assert_non_null(strstr(err.message, "no blosc"));
+#endif
 }
 
 struct bad {
@@ -110,8 +179,34 @@ static const struct bad bads[] = {
     {"bitswap1(num_bits_per_plane=2)->lz4", 28, "from 1 to 1"},
     {"pass_through(x=1)", 13, "pass_through has no argument 'x'"},
     {"zstd(level=23)", 11, "from -100 to 22"},
-    {"quantiser->lz4", 0, "no stage 'quantiser'"},
-    {"frame_shuffle(reorder_map=<verbatim>->,</verbatim>)->lz4", 0, "no stage 'frame_shuffle'"},
+    {"raster_reorder(tile_size=0)->lz4", 25, "tile_size takes an integer from 1"},
+    {"zcurve_reorder(tile_size=3)->lz4", 25, "tile_size takes a power of two"},
+    {"zcurve_reorder(tile_size=256)->lz4", 25, "tile_size takes an integer from 2 to 128"},
+    {"frame_shuffle(reorder_map=<verbatim>->,</verbatim>)->lz4", 26, "<verbatim>base64</verbatim>"},
+    {"frame_shuffle(reorder_map=<verbatim>AAA=", 26, "<verbatim>base64</verbatim>"},
+    {"frame_shuffle(reorder_map=<verbatim>AAA</verbatim>)", 26, "<verbatim>base64</verbatim>"},
+    {"frame_shuffle(reorder_map=<verbatim>A===</verbatim>)", 26, "<verbatim>base64</verbatim>"},
+    {"frame_shuffle(reorder_map=<verbatim>AA=A</verbatim>)", 26, "<verbatim>base64</verbatim>"},
+    {"frame_shuffle(reorder_map=AAAA)", 26, "<verbatim>base64</verbatim>"},
+    {"frame_shuffle(reorder_map=<verbatim></verbatim>,reorder_map=<verbatim></verbatim>)", 48,
+     "reorder_map is given twice"},
+    {"quantiser(decode_lut_path=/x)->lz4", 10, "quantiser has no argument 'decode_lut_path'"},
+    {"quantiser(weighting_function=)->lz4", 29, "power_of_A_B or offset_power_of_A_B"},
+    {"quantiser(weighting_function=log_2)->lz4", 29, "power_of_A_B or offset_power_of_A_B"},
+    {"quantiser(weighting_function=power_of)->lz4", 29, "power_of_A_B or offset_power_of_A_B"},
+    {"quantiser(weighting_function=power_1_0)->lz4", 29, "power_of_A_B or offset_power_of_A_B"},
+    {"quantiser->quantiser->lz4", 11, "quantiser takes voxels, and those are codes here"},
+    {"quantiser->rmestbkrd->lz4", 11, "rmestbkrd takes voxels, and those are codes here"},
+    {"quantiser->lz4->bitswap1", 16, "nothing can follow lz4"},
+    {"remove_background(threshold=65536)->lz4", 28, "threshold takes an integer from 0 to 65535"},
+    {"rmbkrd_neighbor5x5x5(fraction=1.5)->lz4", 30, "fraction takes a number from 0 to 1"},
+    {"rmbkrd_neighbor5x5x5(fraction=.5)->lz4", 30, "fraction takes a number from 0 to 1"},
+    {"delta(zigzag=2)->lz4", 13, "zigzag takes an integer from 0 to 1"},
+#ifdef HAVE_BLOSC
+    {"blosc(cname=lzma)", 12, "cname takes blosclz lz4 lz4hc zlib zstd"},
+    {"blosc(typesize=2)", 6, "blosc has no argument 'typesize'"},
+    {"blosc(clevel=10)", 13, "clevel takes an integer from 0 to 9"},
+#endif
     {"lz4(aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa=1)", 4,
      "'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa'"},
 };
@@ -175,6 +270,16 @@ static void test_grain(void **state)
     assert_int_equal(grain("bitshuffle(block_size=24)->bitswap1->lz4", SQY_UINT16), 48);
     assert_int_equal(grain("bitswap1->bitshuffle->lz4", SQY_UINT16), 0);
     assert_int_equal(grain("bitswap1->bitswap1->lz4", SQY_UINT16), 0);
+    assert_int_equal(grain("remove_background->bitswap1->lz4", SQY_UINT16), 16);
+    assert_int_equal(grain("delta->lz4", SQY_UINT16), 0);
+    assert_int_equal(grain("diff3x3x1->lz4", SQY_UINT16), 0);
+    assert_int_equal(grain("raster_reorder->lz4", SQY_UINT16), 0);
+    assert_int_equal(grain("zcurve_reorder->lz4", SQY_UINT8), 0);
+    assert_int_equal(grain("tile_shuffle->lz4", SQY_UINT8), 0);
+    assert_int_equal(grain("frame_shuffle->lz4", SQY_UINT8), 0);
+    assert_int_equal(grain("rmestbkrd->lz4", SQY_UINT8), 0);
+    assert_int_equal(grain("quantiser->lz4", SQY_UINT16), 0);
+    assert_int_equal(grain("quantiser->lz4", SQY_FLOAT32), 0);
 }
 
 static bool upstream(const char *text, enum sqy_type type)
@@ -211,6 +316,41 @@ static void test_upstream_and_carriage(void **state)
     assert_int_equal(carriage("bitshuffle->zstd"), SQY_CARRIAGE_ZSTD);
     assert_int_equal(carriage("pass_through"), SQY_CARRIAGE_NONE);
     assert_int_equal(carriage("bitswap1"), SQY_CARRIAGE_NONE);
+}
+
+/* What may code chunks, and what is sqeazy's. */
+static void test_what_a_pipeline_is_fit_for(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        bool lossless, needs_volume, is_sqeazy, is_upstream; /* of uint16 */
+    } rows[] = {
+        {"bitswap1->lz4", true, false, true, true},
+        {"bitswap1", true, false, true, false},
+        {"shuffle->zstd", true, false, false, false},
+        {"delta->zstd", true, false, false, false},
+        {"zcurve_reorder->lz4", true, true, true, true},
+        {"raster_reorder->lz4", true, true, true, true},
+        {"frame_shuffle->bitswap1->lz4", true, true, true, true},
+        {"tile_shuffle->zstd", true, true, false, false},
+        {"diff3x3x1->lz4", true, true, true, false},
+        {"remove_background(threshold=1)->lz4", false, true, true, true},
+        {"rmestbkrd->lz4", false, true, true, true},
+        {"rmbkrd_neighbor5x5x5->lz4", false, true, true, true},
+        {"quantiser->lz4", false, true, true, false},
+        {"quantiser->zstd", false, true, false, false},
+    };
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct sqy_pipeline *p = util_pipeline(rows[i].text);
+        if (sqy_pipeline_is_lossless(p) != rows[i].lossless ||
+            sqy_pipeline_needs_volume(p) != rows[i].needs_volume ||
+            sqy_pipeline_is_sqeazy(p, SQY_UINT16) != rows[i].is_sqeazy ||
+            sqy_pipeline_is_upstream(p, SQY_UINT16) != rows[i].is_upstream ||
+            sqy_pipeline_is_sqeazy(p, SQY_FLOAT32))
+            fail_msg("%s: is not what it should be", rows[i].text);
+        sqy_pipeline_free(&p);
+    }
 }
 
 static void test_types(void **state)
@@ -295,10 +435,13 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_both_spellings_of_what_is_right),
+        cmocka_unit_test(test_what_was_learned),
+        cmocka_unit_test(test_what_this_build_lacks),
         cmocka_unit_test(test_what_is_wrong_and_where),
         cmocka_unit_test(test_too_many_stages),
         cmocka_unit_test(test_grain),
         cmocka_unit_test(test_upstream_and_carriage),
+        cmocka_unit_test(test_what_a_pipeline_is_fit_for),
         cmocka_unit_test(test_types),
         cmocka_unit_test(test_boxes),
         cmocka_unit_test(test_swap),

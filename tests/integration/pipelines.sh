@@ -39,6 +39,9 @@ note "policies of folders"
 mkdir -p "$MNT/set/below" "$MNT/unset"
 setfattr -n user.sqyfs.pipeline -v 'bitswap1->lz4' "$MNT/set" || fail "setfattr"
 ! setfattr -n user.sqyfs.pipeline -v 'fish->lz4' "$MNT/unset" 2>/dev/null || fail "takes a wrong pipeline"
+for unfit in 'quantiser->lz4' 'zcurve_reorder->lz4'; do
+    ! setfattr -n user.sqyfs.pipeline -v "$unfit" "$MNT/unset" 2>/dev/null || fail "takes $unfit"
+done
 mkdir -p "$REF/set/below" "$REF/unset"
 fill "$MNT" set/below/deep
 fill "$REF" set/below/deep

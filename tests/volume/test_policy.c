@@ -109,12 +109,41 @@ static void lines_that_are_not_understood_are_kept(void **state)
     remove_root(path, root);
 }
 
+static void only_what_codes_chunks_without_loss_is_a_policy(void **state)
+{
+    (void)state;
+    static const char *const good[] = {"lz4", "bitswap1->lz4", "shuffle->zstd", "bitshuffle"};
+    static const struct {
+        const char *text, *why;
+        int r;
+    } bad[] = {
+        {"zcurve_reorder->lz4", "needs whole stacks", -EINVAL},
+        {"diff3x3x1->bitswap1->lz4", "needs whole stacks", -EINVAL},
+        {"quantiser->lz4", "loses something", -EINVAL},
+        {"remove_background(threshold=3)->zstd", "loses something", -EINVAL},
+        {"quantiser->h264", "video", -ENOTSUP},
+        {"bitswap2", "no stage", -EINVAL},
+    };
+    struct sqy_pipeline *pipeline = NULL;
+    struct sqy_error error;
+    for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
+        assert_int_equal(policy_pipeline(good[i], &pipeline, &error), 0);
+        sqy_pipeline_free(&pipeline);
+    }
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        assert_int_equal(policy_pipeline(bad[i].text, &pipeline, &error), bad[i].r);
+        assert_non_null(strstr(error.message, bad[i].why));
+        assert_null(pipeline);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(nearest_directory_decides_and_survives_reopening),
         cmocka_unit_test(policies_follow_their_directories),
         cmocka_unit_test(lines_that_are_not_understood_are_kept),
+        cmocka_unit_test(only_what_codes_chunks_without_loss_is_a_policy),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

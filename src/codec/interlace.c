@@ -232,8 +232,9 @@ static void put_head(const struct work *work, uint8_t *out)
 static ssize_t get_head(struct work *work, const uint8_t *in, size_t len)
 {
     struct predict_model *m = &work->model;
-    if (len < HEAD_BYTES || in[0] != MODE_CODED || in[1] > FLAG_FOLLOWS || in[2] > 15 ||
-        le_load32(in + 5) != (uint32_t)work->lattice.shape->n)
+    const struct shape *shape = work->lattice.shape;
+    if (len < HEAD_BYTES || in[0] != MODE_CODED || in[1] > FLAG_FOLLOWS ||
+        in[2] > (shape->size == 2 ? 15 : 0) || le_load32(in + 5) != (uint32_t)shape->n)
         return -EBADMSG;
     m->follows = in[1] & FLAG_FOLLOWS;
     work->shift = in[2];

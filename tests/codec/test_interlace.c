@@ -159,10 +159,9 @@ static void test_what_it_knows_of_images_counts(void **state)
 }
 
 /* Every byte changed in turn, and every length cut off: an error, or other voxels; never more. */
-static void test_damage(void **state)
+static void check_damage(enum sqy_type type)
 {
-    (void)state;
-    const struct sqy_box box = {SQY_UINT16, 2, 16, 40, 1};
+    const struct sqy_box box = {type, 2, 16, 40, 1};
     const size_t len = sqy_box_bytes(&box);
     struct sqy_ctx *ctx = util_ctx();
     uint8_t *out = malloc(len);
@@ -190,6 +189,13 @@ static void test_damage(void **state)
     }
     free(out);
     sqy_ctx_free(&ctx);
+}
+
+static void test_damage(void **state)
+{
+    (void)state;
+    check_damage(SQY_UINT16);
+    check_damage(SQY_INT8); /* a shift in the head would run over its bytes */
 }
 
 int main(void)

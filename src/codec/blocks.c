@@ -50,9 +50,12 @@ static unsigned class_planes(const struct blocks *blocks, unsigned class)
 bool blocks_measure(struct blocks *blocks, size_t rows, const size_t width[BLOCKS_FIELDS],
                     bool huffman)
 {
+    bool one_lane = rows < LANES;
     *blocks = (struct blocks){.huffman = huffman};
+    for (unsigned f = 0; f < BLOCKS_FIELDS; f++)
+        one_lane |= width[f] < BLOCK / LANES;
     for (unsigned f = 0; f < BLOCKS_FIELDS; f++) {
-        if (!field_measure(&blocks->field[f], rows, width[f]))
+        if (!field_measure(&blocks->field[f], rows, width[f], one_lane))
             return false;
         blocks->n += blocks->field[f].n_blocks;
     }

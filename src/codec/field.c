@@ -9,10 +9,10 @@ static size_t columns_of_block(const struct field *field)
     return BLOCK / field->n_lanes;
 }
 
-bool field_measure(struct field *field, size_t rows, size_t width)
+bool field_measure(struct field *field, size_t rows, size_t width, bool one_lane)
 {
     size_t columns; /* of a lane */
-    *field = (struct field){.rows = rows, .width = width, .n_lanes = rows < LANES ? 1 : LANES};
+    *field = (struct field){.rows = rows, .width = width, .n_lanes = one_lane ? 1 : LANES};
     const size_t deep = (rows + field->n_lanes - 1) / field->n_lanes;
     if (__builtin_mul_overflow(deep, width, &columns) || columns > SIZE_MAX / 256)
         return false;

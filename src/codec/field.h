@@ -1,7 +1,7 @@
 /* Residuals in memory, as the kernels want them for coding: rows of one half (even or odd columns),
  * dealt out to eight lanes. Row r goes to lane r % 8, behind the rows that are there; so eight rows
- * make a group, and eight columns of a group a block. Blocks go on from a group into the next. A
- * field of fewer than eight rows lies in one lane, from end to end, as one group. Nobody outside
+ * make a group, and eight columns of a group a block. Blocks go on from a group into the next. Small
+ * fields lie in one lane, from end to end, as one group. Nobody outside
  * codec/ includes this. */
 #ifndef SQYFS_CODEC_FIELD_H
 #define SQYFS_CODEC_FIELD_H
@@ -17,8 +17,9 @@ struct field {
     struct lanes lanes;
 };
 
-/* False where it does not fit size_t. */
-bool field_measure(struct field *field, size_t rows, size_t width);
+/* In eight lanes a block reaches into the next group at most: rows have eight columns or more. False
+ * where it does not fit size_t. */
+bool field_measure(struct field *field, size_t rows, size_t width, bool one_lane);
 /* Numbers of memory that it takes; to be given to lanes.z. */
 size_t field_room(const struct field *field);
 /* Rows and blocks up to and with group `group`. A block belongs to the group that it begins in. */

@@ -328,7 +328,7 @@ void options_usage(FILE *out)
         "  -h, --help      this text\n"
         "  -V, --version   the version\n"
         "\n"
-        "  -o pipeline=P   how stacks are encoded (bitshuffle->zstd)\n"
+        "  -o pipeline=P   how stacks are encoded (interlace)\n"
         "  -o chunk=SIZE   bytes that are encoded together, 64K to 64M (1M)\n"
         "  -o threads=N    encoder threads (one a core)\n"
         "  -o cache=SIZE   memory for decoded chunks (256M)\n"

@@ -17,7 +17,7 @@
 struct volume;
 struct stack;
 
-#define VOLUME_DEFAULT_PIPELINE "bitshuffle->zstd"
+#define VOLUME_DEFAULT_PIPELINE "interlace"
 #define VOLUME_DEFAULT_CHUNK    (1u << 20)
 #define VOLUME_DEFAULT_CACHE    (256ull << 20)
 #define VOLUME_DEFAULT_SPOOL    (1ull << 30)

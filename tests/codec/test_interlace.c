@@ -106,6 +106,8 @@ static void test_every_shape(void **state)
         {.planes = 1, .rows = 9, .width = 64, .spp = 1},
         {.planes = 1, .rows = 40, .width = 31, .spp = 1}, /* narrow */
         {.planes = 1, .rows = 300, .width = 1, .spp = 1},
+        {.planes = 8, .rows = 3, .width = 6, .spp = 3},  /* rows of 3, over three groups */
+        {.planes = 9, .rows = 1, .width = 15, .spp = 1}, /* halves of 8 and of 7 */
         {.planes = 1, .rows = 33, .width = 100, .spp = 1},
         {.planes = 1, .rows = 64, .width = 257, .spp = 1},
         {.planes = 5, .rows = 13, .width = 90, .spp = 1},

@@ -17,7 +17,8 @@ fill() {
 }
 
 n=0
-for pipeline in pass_through lz4 'bitswap1->lz4' 'bitshuffle->lz4' 'zstd(level=3)' 'bitshuffle->zstd'; do
+for pipeline in pass_through lz4 'bitswap1->lz4' 'bitshuffle->lz4' 'zstd(level=3)' 'bitshuffle->zstd' interlace \
+    'interlace(entropy=0)'; do
     note "mounted with pipeline=$pipeline"
     n=$((n + 1))
     # a comma would end the option
@@ -49,7 +50,7 @@ fill "$MNT" unset/deep
 fill "$REF" unset/deep
 drain
 [ "$(attr "$MNT/set/below/deep/a.tif" pipeline)" = 'bitswap1->lz4' ] || fail "not the folder's pipeline"
-[ "$(attr "$MNT/unset/deep/a.tif" pipeline)" = 'bitshuffle->zstd' ] || fail "not the mount's pipeline"
+[ "$(attr "$MNT/unset/deep/a.tif" pipeline)" = 'interlace' ] || fail "not the mount's pipeline"
 prove
 unmount
 rsync -r --exclude=/.sqyfs/ "$STORE/" "$WORK/copy/"

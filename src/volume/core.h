@@ -17,7 +17,8 @@
  *   behind a checkpoint     blob, synced      kept           kept              kept
  *   of a PLAIN file         backing file      kept           kept after fsync  ENOSPC, EIO
  *
- * (Committed bytes are lost with the daemon because no checkpoint names them yet.) fsync(2), the
+ * (Committed bytes are lost with the daemon because no checkpoint names them yet. As coded they are
+ * in memory too until a sync has succeeded, which is where they are tried again from.) fsync(2), the
  * release of the last writer, and age (VOLUME_DIRTY_AGE_MS) bring bytes behind a checkpoint. When
  * the disk is full as the volume is closed, a reserve in the store is given up for what is in memory;
  * what does not fit even then is lost, and the log names it.

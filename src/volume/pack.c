@@ -256,6 +256,7 @@ static int write_blob(struct pack *pack, int fd)
         close(own);
         return r;
     }
+    blob_limit_kept(pack->lay.blob, 0); /* where a sync fails the whole file is not used */
     r = run_plan(pack);
     if (r < 0)
         return r;

@@ -5,6 +5,7 @@
  *   EMPTY --birth_classify()--> BLOB    looks like an image, or has a name that must be a blob
  *   EMPTY --birth_classify()--> PLAIN   anything else: stored verbatim
  *   BLOB  --birth_reset()-----> EMPTY   truncated to nothing: born again by its next bytes
+ *   PLAIN --birth_reset()-----> EMPTY   the same, where it has no other links
  *   PLAIN --compact.c---------> BLOB    renamed to a stack's name, when idle
  *
  * Where the only copy of a byte lies, and what happens to it there:
@@ -294,7 +295,8 @@ int sync_checkpoint(struct volume *volume, struct blobref *ref, const struct blo
 /* Decides what an EMPTY stack is if it can (`final`: it must) and makes it that; lock held,
  * released meanwhile. 0 also when undecided. */
 int birth_classify(struct stack *stack, bool final);
-/* A BLOB becomes EMPTY (or an empty BLOB); lock held, released meanwhile. */
+/* All bytes go. A BLOB becomes EMPTY (or an empty BLOB), a PLAIN one too unless it has other links.
+ * Lock held, released meanwhile. */
 int birth_reset(struct stack *stack);
 
 /* compact.c */

@@ -60,7 +60,7 @@ static void unpin(struct stack *stack)
 
 static int truncate_held(struct stack *stack, uint64_t size)
 {
-    if (size == 0 && stack->kind == STACK_BLOB) {
+    if (size == 0 && stack->kind != STACK_EMPTY) {
         int r = birth_reset(stack);
         if (r < 0)
             return r;

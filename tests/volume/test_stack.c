@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "rig.h"
@@ -185,6 +186,57 @@ static void truncation_to_nothing_starts_anew(void **state)
     rig_write(stack, "plain now", 9, 0);
     check_everywhere(&rig, stack, "again.tif", (const uint8_t *)"plain now", 9);
     assert_true(in_store(&rig, "again.tif"));
+    free(data);
+    rig_stop(&rig);
+}
+
+/* An application that saves with O_TRUNC over what was a text file. */
+static void a_tiff_saved_over_a_plain_file_becomes_a_stack(void **state)
+{
+    (void)state;
+    struct rig rig = {.config = {.chunk = 65536}};
+    rig_start(&rig);
+    uint8_t *data = malloc(rig_tiff_bound(256, 256, 4));
+    size_t len = rig_tiff(RIG_PAGES, 256, 256, 4, data);
+    struct stack *stack = rig_create(&rig, "save.tif");
+    for (int round = 0; round < 2; round++) {
+        rig_write(stack, "only text", 9, 0);
+        assert_int_equal(stack_fsync(stack), 0);
+        assert_true(in_store(&rig, "save.tif"));
+        assert_int_equal(stack_truncate(stack, 0), 0);
+        rig_expect(stack, data, 0);
+        if (round > 0) {
+            assert_int_equal(stack_fsync(stack), 0);
+            rig_expect(stack, data, 0);
+        }
+    }
+    rig_write(stack, data, len, 0);
+    check_everywhere(&rig, stack, "save.tif", data, len);
+    assert_true(in_store(&rig, "save.tif.sqy"));
+    assert_false(in_store(&rig, "save.tif"));
+    free(data);
+    rig_stop(&rig);
+}
+
+static void a_hard_linked_plain_file_saved_over_stays_plain(void **state)
+{
+    (void)state;
+    struct rig rig = {.config = {.chunk = 65536}};
+    rig_start(&rig);
+    uint8_t *data = malloc(rig_tiff_bound(64, 64, 4));
+    size_t len = rig_tiff(RIG_PAGES, 64, 64, 4, data);
+    struct stack *stack = rig_create(&rig, "save.tif");
+    rig_write(stack, "only text", 9, 0);
+    assert_int_equal(stack_fsync(stack), 0);
+    char path[512], other[512];
+    snprintf(path, sizeof(path), "%s/save.tif", rig.path);
+    snprintf(other, sizeof(other), "%s/other", rig.path);
+    assert_int_equal(link(path, other), 0);
+    assert_int_equal(stack_truncate(stack, 0), 0);
+    rig_write(stack, data, len, 0);
+    check_everywhere(&rig, stack, "save.tif", data, len);
+    assert_true(in_store(&rig, "save.tif"));
+    assert_int_equal(unlink(other), 0);
     free(data);
     rig_stop(&rig);
 }
@@ -509,6 +561,8 @@ int main(void)
         cmocka_unit_test(a_users_own_sqy_is_a_blob_of_bytes),
         cmocka_unit_test(raw_volumes_go_by_policy),
         cmocka_unit_test(truncation_to_nothing_starts_anew),
+        cmocka_unit_test(a_tiff_saved_over_a_plain_file_becomes_a_stack),
+        cmocka_unit_test(a_hard_linked_plain_file_saved_over_stays_plain),
         cmocka_unit_test(an_edit_of_a_stored_stack_costs_one_chunk),
         cmocka_unit_test(compaction_keeps_every_byte_and_the_time),
         cmocka_unit_test(holes_are_seen_and_read_as_zeros),

@@ -36,9 +36,10 @@ static int check_copy(struct stack *stack, int fd, uint64_t size)
     enum { PIECE = 1 << 20 };
     struct blob *blob = NULL;
     struct pack_reader *reader = NULL;
+    const struct io *io = stack->volume->io;
     uint8_t *old = malloc(2 * PIECE), *new = old + PIECE;
     int own = fcntl(fd, F_DUPFD_CLOEXEC, 0);
-    int r = old == NULL ? -ENOMEM : own < 0 ? -errno : blob_open(&io_system, own, false, &blob);
+    int r = old == NULL ? -ENOMEM : own < 0 ? -errno : blob_open(io, own, false, &blob);
     if (r < 0 && own >= 0)
         close(own);
     if (r >= 0)
@@ -101,7 +102,8 @@ static int write_copy(struct stack *stack, int fd, uint64_t size, const struct t
                       const char *name)
 {
     struct pack_source source = {source_read, stack, size, *mtime, name, source_next_data};
-    struct pack_options options = {.pipeline = stack->pipeline,
+    struct pack_options options = {.io = stack->volume->io,
+                                   .pipeline = stack->pipeline,
                                    .chunk = stack->volume->config.chunk,
                                    .threads = 1,
                                    .raw = stack->volume->config.raw,
@@ -116,6 +118,7 @@ static int write_copy(struct stack *stack, int fd, uint64_t size, const struct t
  * on the disk when this begins, and it is done over where they have changed since. */
 static int dress_copy(struct stack *stack, int fd, const struct timespec *mtime)
 {
+    const struct io *io = stack->volume->io;
     struct stat before, after;
     do {
         if (fstat(stack->fd, &before) < 0)
@@ -124,7 +127,12 @@ static int dress_copy(struct stack *stack, int fd, const struct timespec *mtime)
         if (r < 0)
             return r;
         struct timespec times[2] = {before.st_atim, *mtime};
-        if (futimens(fd, times) < 0 || fsync(fd) < 0 || fstat(stack->fd, &after) < 0)
+        if (futimens(fd, times) < 0)
+            return -errno;
+        r = io->fsync(io, fd);
+        if (r < 0)
+            return r;
+        if (fstat(stack->fd, &after) < 0)
             return -errno;
     } while (after.st_ctim.tv_sec != before.st_ctim.tv_sec ||
              after.st_ctim.tv_nsec != before.st_ctim.tv_nsec);

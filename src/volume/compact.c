@@ -114,9 +114,15 @@ static int write_copy(struct stack *stack, int fd, uint64_t size, const struct t
     return r;
 }
 
+static bool same_ctime(const struct stat *a, const struct stat *b)
+{
+    return a->st_ctim.tv_sec == b->st_ctim.tv_sec && a->st_ctim.tv_nsec == b->st_ctim.tv_nsec;
+}
+
 /* Owner, mode, attributes and times, which may be changed while the bytes are copied: the bytes are
- * on the disk when this begins, and it is done over where they have changed since. */
-static int dress_copy(struct stack *stack, int fd, const struct timespec *mtime)
+ * on the disk when this begins, and it is done over where they have changed since. *dressed: as the copy has them. */
+static int dress_copy(struct stack *stack, int fd, const struct timespec *mtime,
+                      struct stat *dressed)
 {
     const struct io *io = stack->volume->io;
     struct stat before, after;
@@ -134,9 +140,55 @@ static int dress_copy(struct stack *stack, int fd, const struct timespec *mtime)
             return r;
         if (fstat(stack->fd, &after) < 0)
             return -errno;
-    } while (after.st_ctim.tv_sec != before.st_ctim.tv_sec ||
-             after.st_ctim.tv_nsec != before.st_ctim.tv_nsec);
+    } while (!same_ctime(&before, &after));
+    *dressed = after;
     return 0;
+}
+
+/* From here on nobody changes what the copy is to have: what was changed since it was dressed is the
+ * last of it. No lock held. */
+static int begin_exchange(struct stack *stack, int fd, const struct timespec *mtime,
+                          struct stat *dressed)
+{
+    struct stat now;
+    pthread_mutex_lock(&stack->lock);
+    while (stack->n_attr > 0)
+        pthread_cond_wait(&stack->changed, &stack->lock);
+    stack->exchanging = true;
+    pthread_mutex_unlock(&stack->lock);
+    if (fstat(stack->fd, &now) < 0)
+        return -errno;
+    return same_ctime(dressed, &now) ? 0 : dress_copy(stack, fd, mtime, dressed);
+}
+
+static void end_exchange(struct stack *stack)
+{
+    pthread_mutex_lock(&stack->lock);
+    stack->exchanging = false;
+    pthread_cond_broadcast(&stack->changed);
+    pthread_mutex_unlock(&stack->lock);
+}
+
+/* The dressed copy, `temp`, takes the file's place; as tree_replace(). */
+static int exchange(struct stack *stack, int fd, const char *temp, const struct timespec *mtime,
+                    struct stat *dressed)
+{
+    struct volume *volume = stack->volume;
+    struct stat st;
+    int path_fd = openat(volume->state_fd, temp, O_PATH | O_CLOEXEC);
+    if (path_fd < 0)
+        return -errno;
+    int r = begin_exchange(stack, fd, mtime, dressed);
+    if (r >= 0 && fstat(path_fd, &st) < 0)
+        r = -errno;
+    if (r >= 0) {
+        stack_rekey_begin(stack, &st);
+        r = tree_replace(volume->tree, stack->fd, volume->state_fd, temp);
+        stack_rekey_end(stack, r >= 0 ? path_fd : -1);
+    }
+    end_exchange(stack);
+    close(path_fd);
+    return r;
 }
 
 /* Everything that needs no lock; `transition` keeps writers out. */
@@ -160,19 +212,11 @@ static int rewrite(struct stack *stack, uint64_t size, const struct timespec *mt
         return -errno;
     r = write_copy(stack, fd, size, mtime, name);
     if (r >= 0)
-        r = dress_copy(stack, fd, mtime);
-    int path_fd = openat(volume->state_fd, temp, O_PATH | O_CLOEXEC);
-    if (r >= 0 && (path_fd < 0 || fstat(path_fd, &st) < 0))
-        r = -errno;
-    if (r >= 0) {
-        stack_rekey_begin(stack, &st);
-        r = tree_replace(volume->tree, stack->fd, volume->state_fd, temp);
-        stack_rekey_end(stack, r >= 0 ? path_fd : -1);
-    }
+        r = dress_copy(stack, fd, mtime, &st);
+    if (r >= 0)
+        r = exchange(stack, fd, temp, mtime, &st);
     if (r < 0)
         unlinkat(volume->state_fd, temp, 0);
-    if (path_fd >= 0)
-        close(path_fd);
     close(fd);
     return r;
 }

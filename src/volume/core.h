@@ -118,6 +118,8 @@ struct stack {
     bool modified;             /* something is not in a checkpoint yet */
     bool unsettled;            /* written to since it was settled */
     bool rewriting;            /* the transition under way is a rewrite, which may take long */
+    bool exchanging;           /* another inode is about to take the place: no attribute changes */
+    unsigned n_attr;           /* changes of attributes under way: no inode is exchanged */
     atomic_bool rewrite_unwanted; /* somebody waits for it: it gives up */
     unsigned pins;                /* calls under way that need what is loaded to stay so */
     atomic_bool stuck;  /* the last flush failed: others are flushed before it to make room */

@@ -110,7 +110,7 @@ static void settle(struct io_faulty *f, bool synced)
 {
     struct disk disk = {f->disk, f->disk_len, f->disk_cap};
     for (size_t i = 0; i < f->n_ops; i++) {
-        if (synced)
+        if (synced || (f->forgets && f->ops[i].truncation))
             apply(&disk, &f->ops[i]);
         else if (!f->forgets)
             apply_perhaps(&disk, &f->ops[i], &f->random);

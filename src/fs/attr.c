@@ -118,13 +118,18 @@ static int set_size(const struct request *r)
  */
 static void run_setattr(struct request *r)
 {
+    struct stack *stack = r->inode->stack;
     int e = 0;
+    if (stack != NULL)
+        stack_begin_attr(stack);
     if (r->flags == 0 || r->flags & (FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID))
         e = set_owner(r); /* nothing to set: chown(2) to nobody, which moves ctime */
     if (e == 0 && r->flags & FUSE_SET_ATTR_MODE)
         e = set_mode(r);
-    if (e == 0 && r->inode->stack != NULL)
-        stack_touch(r->inode->stack);
+    if (stack != NULL)
+        stack_end_attr(stack);
+    if (e == 0 && stack != NULL)
+        stack_touch(stack);
     if (e == 0 && r->flags & FUSE_SET_ATTR_SIZE)
         e = set_size(r);
     const int times = FUSE_SET_ATTR_ATIME | FUSE_SET_ATTR_MTIME | FUSE_SET_ATTR_ATIME_NOW |

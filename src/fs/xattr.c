@@ -192,22 +192,35 @@ static void kill_group_bit(fuse_req_t req, const struct inode *inode)
     chmod(fs_path(inode->fd).text, st.st_mode & 07777 & ~(mode_t)S_ISGID);
 }
 
+static void end_change(struct stack *stack, int e)
+{
+    if (stack == NULL)
+        return;
+    stack_end_attr(stack);
+    if (e == 0)
+        stack_touch(stack);
+}
+
 static void run_set(struct request *r)
 {
+    struct stack *stack = r->inode->stack;
+    if (stack != NULL)
+        stack_begin_attr(stack);
     struct fs_path path = fs_path(r->inode->fd);
     int e = setxattr(path.text, r->name, r->data, r->size, r->flags) < 0 ? -errno : 0;
     if (e == 0 && strcmp(r->name, "system.posix_acl_access") == 0)
         kill_group_bit(r->req, r->inode);
-    if (e == 0 && r->inode->stack != NULL)
-        stack_touch(r->inode->stack);
+    end_change(stack, e);
     request_reply(r, e);
 }
 
 static void run_remove(struct request *r)
 {
+    struct stack *stack = r->inode->stack;
+    if (stack != NULL)
+        stack_begin_attr(stack);
     int e = removexattr(fs_path(r->inode->fd).text, r->name) < 0 ? -errno : 0;
-    if (e == 0 && r->inode->stack != NULL)
-        stack_touch(r->inode->stack);
+    end_change(stack, e);
     request_reply(r, e);
 }
 

@@ -32,6 +32,7 @@ void blob_free(struct blob **blob)
     if (!b)
         return;
     table_destroy(&b->table);
+    kept_clear(&b->kept);
     for (uint32_t i = 0; i < b->n_pipelines; i++)
         free(b->pipelines[i]);
     while (b->n_coders > 0)
@@ -42,6 +43,7 @@ void blob_free(struct blob **blob)
         b->pipenames = next;
     }
     free(b->last.meta);
+    pthread_cond_destroy(&b->sync_done);
     pthread_cond_destroy(&b->turn);
     pthread_mutex_destroy(&b->lock);
     free(b);
@@ -55,10 +57,12 @@ int blob_make(const struct io *io, int fd, bool writable, struct blob **out)
         return -ENOMEM;
     pthread_mutex_init(&blob->lock, NULL);
     pthread_cond_init(&blob->turn, NULL);
+    pthread_cond_init(&blob->sync_done, NULL);
     blob->io = io;
     blob->fd = fd;
     blob->writable = writable;
     blob->limit = TABLE_RESIDENT_PAGES;
+    blob->kept_limit = BLOB_KEPT_BYTES;
     blob->end = blob->synced = BLOB_HEADER_BYTES;
     blob->next_mark = BLOB_HEADER_BYTES + BLOB_MARK_BYTES;
     blob->last.meta = strdup("");
@@ -113,6 +117,13 @@ void blob_limit_pages(struct blob *blob, size_t n_pages)
     pthread_mutex_lock(&blob->lock);
     blob->limit = n_pages;
     table_limit(blob->table, n_pages);
+    pthread_mutex_unlock(&blob->lock);
+}
+
+void blob_limit_kept(struct blob *blob, uint64_t bytes)
+{
+    pthread_mutex_lock(&blob->lock);
+    blob->kept_limit = bytes;
     pthread_mutex_unlock(&blob->lock);
 }
 

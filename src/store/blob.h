@@ -29,6 +29,7 @@ struct blob;
 #define BLOB_MAX_CHUNK     (256u << 20) /* decoded bytes of one chunk; a reader refuses more */
 #define BLOB_MAX_META      (64u << 10)
 #define BLOB_MAX_PIPELINES 255u
+#define BLOB_KEPT_BYTES    (64u << 20) /* coded bytes kept until a sync has succeeded */
 
 enum blob_flags {                       /* stored: never renumber */
                   BLOB_PROVISIONAL = 1, /* cut before the layout was known, or in part: to be cut
@@ -130,14 +131,20 @@ int blob_find(struct blob *blob, uint64_t off, struct blob_extent *out);
 /* How many unchanged table pages stay in memory (default: TABLE_RESIDENT_PAGES). */
 void blob_limit_pages(struct blob *blob, size_t n_pages);
 
+/* How many coded bytes stay in memory until a sync has succeeded (default: BLOB_KEPT_BYTES); what is
+ * being appended comes on top. 0: none, for a file that is thrown away where a sync fails. Before
+ * anything is appended. */
+void blob_limit_kept(struct blob *blob, uint64_t bytes);
+
 /* Loads the table pages around [off, off+len), and their neighbours as far as commit and punch need
  * them. [waits] */
 int blob_prepare(struct blob *blob, uint64_t off, uint64_t len);
 
 /* Appends one coded chunk; several threads may. `wrap` puts it into a skippable frame: for coded
  * bytes that are not LZ4 or zstd frames themselves. On error the room is dead, nothing else has
- * changed. The first append to a blob in upstream form rewrites its header to the live form.
- * [waits] */
+ * changed. The first append to a blob in upstream form rewrites its header to the live form. Syncs
+ * where half of what may be kept is; its error, or -EIO where nothing more can be kept, since a disk
+ * that fails has confirmed none of it. [waits] */
 int blob_append(struct blob *blob, bool wrap, const void *coded, uint32_t len, uint64_t *off);
 
 /* Appends the parts record of a BLOB_SPLIT chunk: where its n_parts coded runs lie, in order.
@@ -169,9 +176,10 @@ int blob_read(struct blob *blob, const struct blob_chunk *chunk, void *buf);
  * before and after). BLOB_FULL writes a whole directory (close, compaction). Nothing is written
  * where nothing has changed since the last one (BLOB_FULL: and that one was full). One at a time
  * (the call serialises). The file's mtime moves: restore it. On error the table goes on as it is,
- * and the next checkpoint is complete again; after a failed sync it first reads, verifies and
- * rewrites the chunks that may be lost, and says -EIO as long as one of them is damaged: commit it
- * anew. [waits] */
+ * and the next checkpoint is complete again; after a failed sync it first writes the chunks that may
+ * be lost again: elsewhere those that were kept, in place what it can read back and verify of the
+ * others. One that is lost stays in the table, so that reading it fails: that is logged, and told
+ * once by -EIO from a checkpoint that is good otherwise. [waits] */
 enum blob_checkpoint_flags { BLOB_NO_SYNC = 1, BLOB_FULL = 2 };
 int blob_checkpoint(struct blob *blob, const struct blob_state *state, unsigned flags);
 

@@ -2,14 +2,12 @@
  * under it again, so that several threads write at once and a sync knows what may be under way. */
 #include <assert.h>
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "store/blob_impl.h"
 #include "store/frame.h"
 #include "store/parts.h"
-
-/* A wrapped chunk up to this size is copied behind its head and written in one go. */
-#define WRAP_COPY 4096u
 
 int blob_reserve(struct blob *blob, uint64_t len, struct blob_room *room)
 {
@@ -108,17 +106,29 @@ static int begin_append(struct blob *blob, uint64_t len, struct blob_room *room)
     return blob_reserve(blob, len, room);
 }
 
-static int fill_wrapped(struct blob *blob, const struct blob_room *room, const void *coded,
-                        uint32_t len)
+/* The bytes of a run go into the file; it is kept until a sync has confirmed them. Takes the run. */
+static int append_run(struct blob *blob, struct kept_run *run, uint64_t *off)
 {
-    uint8_t buf[FRAME_HEAD_BYTES + WRAP_COPY];
-    frame_head(buf, FRAME_CHUNK, len);
-    if (len <= WRAP_COPY) {
-        memcpy(buf + FRAME_HEAD_BYTES, coded, len);
-        return blob_fill(blob, room, 0, buf, FRAME_HEAD_BYTES + len);
+    struct blob_room room;
+    pthread_mutex_lock(&blob->lock);
+    uint64_t n_distrusts = 0;
+    int r = blob->kept_limit > 0 ? blob_bound_kept(blob) : 0;
+    if (r >= 0)
+        r = begin_append(blob, run->len, &room);
+    if (r >= 0)
+        n_distrusts = blob->n_distrusts;
+    pthread_mutex_unlock(&blob->lock);
+    if (r >= 0) {
+        r = blob_fill(blob, &room, 0, run->data, run->len);
+        *off = room.off + run->head;
+        pthread_mutex_lock(&blob->lock);
+        blob_leave(blob, &room, r >= 0);
+        if (r >= 0 && blob->kept_limit > 0)
+            kept_put(&blob->kept, &run, room.off, n_distrusts != blob->n_distrusts);
+        pthread_mutex_unlock(&blob->lock);
     }
-    int r = blob_fill(blob, room, 0, buf, FRAME_HEAD_BYTES);
-    return r < 0 ? r : blob_fill(blob, room, FRAME_HEAD_BYTES, coded, len);
+    free(run);
+    return r;
 }
 
 int blob_append(struct blob *blob, bool wrap, const void *coded, uint32_t len, uint64_t *off)
@@ -127,23 +137,13 @@ int blob_append(struct blob *blob, bool wrap, const void *coded, uint32_t len, u
         return -EROFS;
     if (len == 0)
         return -EINVAL;
-    struct blob_room room;
-    uint64_t head = wrap ? FRAME_HEAD_BYTES : 0;
-    pthread_mutex_lock(&blob->lock);
-    int r = begin_append(blob, head + len, &room);
-    pthread_mutex_unlock(&blob->lock);
-    if (r < 0)
-        return r;
-
-    r = wrap ? fill_wrapped(blob, &room, coded, len) : blob_fill(blob, &room, 0, coded, len);
-
-    pthread_mutex_lock(&blob->lock);
-    blob_leave(blob, &room, r >= 0);
-    pthread_mutex_unlock(&blob->lock);
-    if (r < 0)
-        return r;
-    *off = room.off + head;
-    return 0;
+    struct kept_run *run = kept_make(wrap ? FRAME_HEAD_BYTES : 0, len);
+    if (!run)
+        return -ENOMEM;
+    if (wrap)
+        frame_head(run->data, FRAME_CHUNK, len);
+    memcpy(run->data + run->head, coded, len);
+    return append_run(blob, run, off);
 }
 
 int blob_append_parts(struct blob *blob, const struct blob_part *parts, unsigned n_parts,
@@ -155,13 +155,9 @@ int blob_append_parts(struct blob *blob, const struct blob_part *parts, unsigned
     if (n_parts == 0 || n_parts > PARTS_MAX)
         return -EINVAL;
     size_t len = parts_write(parts, n_parts, frame);
-    struct blob_room room;
-    pthread_mutex_lock(&blob->lock);
-    int r = begin_append(blob, len, &room);
-    pthread_mutex_unlock(&blob->lock);
-    if (r >= 0)
-        r = blob_finish(blob, &room, frame, len);
-    if (r >= 0)
-        *off = room.off;
-    return r;
+    struct kept_run *run = kept_make(0, len);
+    if (!run)
+        return -ENOMEM;
+    memcpy(run->data, frame, len);
+    return append_run(blob, run, off);
 }

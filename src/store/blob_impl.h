@@ -12,6 +12,7 @@
 
 #include "store/blob.h"
 #include "store/checkpoint.h"
+#include "store/kept.h"
 #include "store/parts.h"
 #include "store/table.h"
 
@@ -61,8 +62,12 @@ struct blob {
 
     /* What a failed sync leaves behind. Bytes before `synced` are on the disk as far as known;
      * those of [suspect_from, suspect_to) were lost, perhaps: chunks there are written again before
-     * a checkpoint speaks of them. */
+     * a checkpoint speaks of them, from `kept`, or else from what can be read back. */
     uint64_t synced, suspect_from, suspect_to;
+    struct kept kept;
+    uint64_t kept_limit; /* 0: nothing is kept */
+    bool syncing;        /* one at a time: the kernel tells of a failure only once */
+    pthread_cond_t sync_done;
     bool unsynced;   /* something was written since the last sync began */
     bool force_full; /* the last checkpoint may be lost: do not build on it */
     uint64_t n_distrusts;
@@ -124,8 +129,14 @@ int blob_read_parts(struct blob *blob, const struct blob_chunk *chunk,
 /* blob_sync.c */
 /* fdatasync with what its outcome means. Lock not held. */
 int blob_sync(struct blob *blob);
-/* Writes again what a failed sync may have lost of the snapshot's chunks. -EIO where one of them
- * is. */
+/* Waits until there is room for more that is kept, by a sync if need be. lock held, dropped
+ * meanwhile. The error of a sync that failed, while what it may have lost fills the room. */
+int blob_bound_kept(struct blob *blob);
+/* Writes again what is kept and was perhaps lost by a failed sync. The caller has the turn; all
+ * pages that are dirty are here. */
+int blob_rescue_kept(struct blob *blob);
+/* The same for those of the snapshot's chunks that were not kept. Returns how many of them are
+ * lost, which was logged. */
 int blob_rewrite_suspects(struct blob *blob, const struct table_snapshot *snapshot);
 
 /* publish.c */

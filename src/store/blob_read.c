@@ -1,4 +1,5 @@
 #include <errno.h>
+#include <string.h>
 
 #include "base/sum.h"
 #include "store/blob_impl.h"
@@ -27,9 +28,25 @@ static int read_split(struct blob *blob, const struct blob_chunk *chunk, uint8_t
     return 0;
 }
 
+/* After a failed sync the file may have lost what is kept. */
+static bool read_kept(struct blob *blob, const struct blob_chunk *chunk, void *buf)
+{
+    const struct kept_run *run = NULL;
+    pthread_mutex_lock(&blob->lock);
+    if (blob->kept.n_suspect > 0 && !(chunk->flags & BLOB_SPLIT))
+        run = kept_find(&blob->kept, chunk->coded_off);
+    bool found = run && run->len - run->head == chunk->coded_len;
+    if (found)
+        memcpy(buf, run->data + run->head, chunk->coded_len);
+    pthread_mutex_unlock(&blob->lock);
+    return found;
+}
+
 int blob_read(struct blob *blob, const struct blob_chunk *chunk, void *buf)
 {
-    int r;
+    int r = 0;
+    if (read_kept(blob, chunk, buf))
+        return sum64(buf, chunk->coded_len) == chunk->coded_sum ? 0 : -EBADMSG;
     if (chunk->flags & BLOB_SPLIT)
         r = read_split(blob, chunk, buf);
     else

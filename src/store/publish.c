@@ -169,9 +169,8 @@ static void note_published(struct blob *blob, struct draft *draft, uint64_t sum)
 static int publish_snapshot(struct blob *blob, const struct blob_state *state, unsigned flags,
                             struct table_snapshot *snapshot, struct draft *draft, uint64_t *sum)
 {
-    int r = blob_rewrite_suspects(blob, snapshot);
-    if (r >= 0)
-        r = write_pages(blob, snapshot);
+    int n_lost = blob_rewrite_suspects(blob, snapshot);
+    int r = n_lost < 0 ? n_lost : write_pages(blob, snapshot);
     if (r >= 0 && !(flags & BLOB_NO_SYNC))
         r = blob_sync(blob);
     if (r >= 0)
@@ -180,10 +179,10 @@ static int publish_snapshot(struct blob *blob, const struct blob_state *state, u
         r = write_record(blob, draft, sum);
     if (r >= 0 && !(flags & BLOB_NO_SYNC))
         r = blob_sync(blob);
-    return r;
+    return r < 0 ? r : n_lost;
 }
 
-/* Pages that are to be written again must be here for it. */
+/* Pages that are to be written again must be here for it. `snapshot` NULL: only loads them. */
 static int take_snapshot(struct blob *blob, struct table_snapshot *snapshot)
 {
     for (;;) {
@@ -191,13 +190,20 @@ static int take_snapshot(struct blob *blob, struct table_snapshot *snapshot)
         uint64_t high;
         pthread_mutex_lock(&blob->lock);
         bool missing = table_missing_dirty(blob->table, &ref, &high);
-        int r = missing ? 0 : table_snapshot(blob->table, snapshot);
+        int r = missing || !snapshot ? 0 : table_snapshot(blob->table, snapshot);
         pthread_mutex_unlock(&blob->lock);
         if (missing)
             r = blob_load_page(blob, &ref, high);
         if (r < 0 || !missing)
             return r;
     }
+}
+
+/* The chunks that a record was good for are on the disk, or known to be lost. lock held */
+static void end_suspicion(struct blob *blob)
+{
+    if (blob->kept_limit > 0) /* else one that is committed later may still be among them */
+        blob->suspect_from = blob->suspect_to = 0;
 }
 
 static int publish(struct blob *blob, const struct blob_state *state, unsigned flags)
@@ -208,7 +214,11 @@ static int publish(struct blob *blob, const struct blob_state *state, unsigned f
     pthread_mutex_lock(&blob->lock);
     uint64_t n_distrusts = blob->n_distrusts;
     pthread_mutex_unlock(&blob->lock);
-    int r = take_snapshot(blob, &snapshot);
+    int r = take_snapshot(blob, NULL);
+    if (r >= 0)
+        r = blob_rescue_kept(blob);
+    if (r >= 0)
+        r = take_snapshot(blob, &snapshot);
     if (r < 0)
         return r;
     r = publish_snapshot(blob, state, flags, &snapshot, &draft, &sum);
@@ -217,11 +227,13 @@ static int publish(struct blob *blob, const struct blob_state *state, unsigned f
         r = -EIO;
     if (r >= 0)
         note_published(blob, &draft, sum);
+    if (r >= 0)
+        end_suspicion(blob);
     table_snapshot_end(blob->table, &snapshot, r >= 0);
     blob->pending = 0;
     pthread_mutex_unlock(&blob->lock);
     draft_clear(&draft);
-    return r;
+    return r > 0 ? -EIO : r; /* > 0: chunks that are lost */
 }
 
 struct change {

@@ -52,6 +52,11 @@ int table_commit(struct table *table, const struct blob_chunk *chunk,
 /* Makes [off, end) a hole. Same errors. */
 int table_punch(struct table *table, uint64_t off, uint64_t end);
 
+/* A chunk has been copied from one place of the file to another: the dirty pages, which must all be
+ * here, name the new one from now on. Lists of parts stay. Returns how many records did. No snapshot
+ * is taken. */
+int table_move_chunk(struct table *table, uint64_t from, uint64_t to);
+
 /* The table as it is at one moment, while it goes on changing. */
 struct snapshot_page {
     struct page_ref ref;     /* of a changed page: low and totals; the writer fills in the rest */

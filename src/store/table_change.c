@@ -268,6 +268,27 @@ int table_commit(struct table *table, const struct blob_chunk *chunk,
     return 0;
 }
 
+int table_move_chunk(struct table *table, uint64_t from, uint64_t to)
+{
+    int n_moved = 0;
+    assert(!table->snapshot_taken);
+    for (size_t i = 0; i < table->n_pages; i++) {
+        struct page *page = table->pages[i];
+        unsigned n = page->dirty && page->records ? (unsigned)page->ref.totals.n : 0;
+        int n_before = n_moved;
+        for (unsigned k = 0; k < n; k++) {
+            struct blob_chunk *chunk = &page->records->at[k].chunk;
+            if (chunk->coded_off != from || chunk->flags & BLOB_SPLIT)
+                continue;
+            chunk->coded_off = to;
+            n_moved++;
+        }
+        if (n_moved > n_before)
+            table_mark_changed(table, page);
+    }
+    return n_moved;
+}
+
 int table_punch(struct table *table, uint64_t off, uint64_t end)
 {
     if (off >= end)

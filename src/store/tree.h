@@ -44,7 +44,7 @@ int tree_unlink(struct tree *tree, int dir_fd, const char *name);
 int tree_rmdir(struct tree *tree, int dir_fd, const char *name);
 /* `fd` is O_PATH of the file to be linked; `blob` its kind now. */
 int tree_link(struct tree *tree, int fd, bool blob, int dir_fd, const char *name);
-/* `flags`: RENAME_NOREPLACE, RENAME_EXCHANGE. */
+/* `flags`: RENAME_NOREPLACE, RENAME_EXCHANGE. -EXDEV where only a copy can have that name. */
 int tree_rename(struct tree *tree, int from_dir, const char *from, int to_dir, const char *to,
                 unsigned flags);
 

@@ -98,6 +98,8 @@ static int rename_locked(const struct tree *tree, const struct tree_end *from,
         return -EXDEV;
     char path[NAMES_MAX];
     r = names_to_stored(to->name, a.blob, path);
+    if (r == -ENAMETOOLONG && names_to_stored(to->name, false, path) == 0)
+        return -EXDEV; /* for a blob only: a copy under this name is a plain file */
     if (r == 0)
         r = spelling_drop_shadows(from->dir_fd, &a);
     if (r < 0)

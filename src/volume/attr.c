@@ -64,6 +64,23 @@ void stack_changed(struct stack *stack, const struct timespec *mtime)
     stack->ctime = now_real();
 }
 
+void stack_begin_attr(struct stack *stack)
+{
+    pthread_mutex_lock(&stack->lock);
+    while (stack->exchanging)
+        pthread_cond_wait(&stack->changed, &stack->lock);
+    stack->n_attr++;
+    pthread_mutex_unlock(&stack->lock);
+}
+
+void stack_end_attr(struct stack *stack)
+{
+    pthread_mutex_lock(&stack->lock);
+    stack->n_attr--;
+    pthread_cond_broadcast(&stack->changed);
+    pthread_mutex_unlock(&stack->lock);
+}
+
 void stack_touch(struct stack *stack)
 {
     pthread_mutex_lock(&stack->lock);

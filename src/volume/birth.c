@@ -4,7 +4,8 @@
  * gets a header; to become PLAIN it gets the bytes that waited in the overlay. A kill between two
  * steps leaves an empty file under one of its two names, which is an EMPTY stack again; the bytes
  * were in the spool all the time. Truncating a BLOB to nothing goes the same way back: first the
- * file is emptied, then renamed, so that a blob's bytes never lie under a plain name. */
+ * file is emptied, then renamed, so that a blob's bytes never lie under a plain name. A PLAIN one has
+ * its name already. */
 #include "volume/core.h"
 
 #include <errno.h>
@@ -195,10 +196,29 @@ static int unmake_blob(struct stack *stack, int fd, bool *named_blob)
     return 0;
 }
 
+/* A hard-linked file stays what it is: it could not be renamed if it became a blob. Its descriptor is
+ * nobody's at the moment; lock held. */
+static int reset_plain(struct stack *stack)
+{
+    struct stat st;
+    int r = stack_open_data(stack, true);
+    if (r >= 0 && (fstat(stack->fd, &st) < 0 || ftruncate(stack->data_fd, 0) < 0))
+        r = -errno;
+    if (r < 0 || st.st_nlink != 1)
+        return r;
+    stack->kind = STACK_EMPTY;
+    stack->size = 0;
+    stack->convert_due = false;
+    stack->attr.valid = false;
+    return 0;
+}
+
 int birth_reset(struct stack *stack)
 {
     while (stack->flushing || stack->syncing || stack->transition || stack->plain_io > 0)
         pthread_cond_wait(&stack->changed, &stack->lock);
+    if (stack->kind == STACK_PLAIN)
+        return reset_plain(stack);
     if (stack->kind != STACK_BLOB)
         return 0;
     stack->transition = true;

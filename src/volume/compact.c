@@ -36,9 +36,10 @@ static int check_copy(struct stack *stack, int fd, uint64_t size)
     enum { PIECE = 1 << 20 };
     struct blob *blob = NULL;
     struct pack_reader *reader = NULL;
+    const struct io *io = stack->volume->io;
     uint8_t *old = malloc(2 * PIECE), *new = old + PIECE;
     int own = fcntl(fd, F_DUPFD_CLOEXEC, 0);
-    int r = old == NULL ? -ENOMEM : own < 0 ? -errno : blob_open(&io_system, own, false, &blob);
+    int r = old == NULL ? -ENOMEM : own < 0 ? -errno : blob_open(io, own, false, &blob);
     if (r < 0 && own >= 0)
         close(own);
     if (r >= 0)
@@ -101,7 +102,8 @@ static int write_copy(struct stack *stack, int fd, uint64_t size, const struct t
                       const char *name)
 {
     struct pack_source source = {source_read, stack, size, *mtime, name, source_next_data};
-    struct pack_options options = {.pipeline = stack->pipeline,
+    struct pack_options options = {.io = stack->volume->io,
+                                   .pipeline = stack->pipeline,
                                    .chunk = stack->volume->config.chunk,
                                    .threads = 1,
                                    .raw = stack->volume->config.raw,
@@ -112,10 +114,17 @@ static int write_copy(struct stack *stack, int fd, uint64_t size, const struct t
     return r;
 }
 
-/* Owner, mode, attributes and times, which may be changed while the bytes are copied: the bytes are
- * on the disk when this begins, and it is done over where they have changed since. */
-static int dress_copy(struct stack *stack, int fd, const struct timespec *mtime)
+static bool same_ctime(const struct stat *a, const struct stat *b)
 {
+    return a->st_ctim.tv_sec == b->st_ctim.tv_sec && a->st_ctim.tv_nsec == b->st_ctim.tv_nsec;
+}
+
+/* Owner, mode, attributes and times, which may be changed while the bytes are copied: the bytes are
+ * on the disk when this begins, and it is done over where they have changed since. *dressed: as the copy has them. */
+static int dress_copy(struct stack *stack, int fd, const struct timespec *mtime,
+                      struct stat *dressed)
+{
+    const struct io *io = stack->volume->io;
     struct stat before, after;
     do {
         if (fstat(stack->fd, &before) < 0)
@@ -124,11 +133,62 @@ static int dress_copy(struct stack *stack, int fd, const struct timespec *mtime)
         if (r < 0)
             return r;
         struct timespec times[2] = {before.st_atim, *mtime};
-        if (futimens(fd, times) < 0 || fsync(fd) < 0 || fstat(stack->fd, &after) < 0)
+        if (futimens(fd, times) < 0)
             return -errno;
-    } while (after.st_ctim.tv_sec != before.st_ctim.tv_sec ||
-             after.st_ctim.tv_nsec != before.st_ctim.tv_nsec);
+        r = io->fsync(io, fd);
+        if (r < 0)
+            return r;
+        if (fstat(stack->fd, &after) < 0)
+            return -errno;
+    } while (!same_ctime(&before, &after));
+    *dressed = after;
     return 0;
+}
+
+/* From here on nobody changes what the copy is to have: what was changed since it was dressed is the
+ * last of it. No lock held. */
+static int begin_exchange(struct stack *stack, int fd, const struct timespec *mtime,
+                          struct stat *dressed)
+{
+    struct stat now;
+    pthread_mutex_lock(&stack->lock);
+    while (stack->n_attr > 0)
+        pthread_cond_wait(&stack->changed, &stack->lock);
+    stack->exchanging = true;
+    pthread_mutex_unlock(&stack->lock);
+    if (fstat(stack->fd, &now) < 0)
+        return -errno;
+    return same_ctime(dressed, &now) ? 0 : dress_copy(stack, fd, mtime, dressed);
+}
+
+static void end_exchange(struct stack *stack)
+{
+    pthread_mutex_lock(&stack->lock);
+    stack->exchanging = false;
+    pthread_cond_broadcast(&stack->changed);
+    pthread_mutex_unlock(&stack->lock);
+}
+
+/* The dressed copy, `temp`, takes the file's place; as tree_replace(). */
+static int exchange(struct stack *stack, int fd, const char *temp, const struct timespec *mtime,
+                    struct stat *dressed)
+{
+    struct volume *volume = stack->volume;
+    struct stat st;
+    int path_fd = openat(volume->state_fd, temp, O_PATH | O_CLOEXEC);
+    if (path_fd < 0)
+        return -errno;
+    int r = begin_exchange(stack, fd, mtime, dressed);
+    if (r >= 0 && fstat(path_fd, &st) < 0)
+        r = -errno;
+    if (r >= 0) {
+        stack_rekey_begin(stack, &st);
+        r = tree_replace(volume->tree, stack->fd, volume->state_fd, temp);
+        stack_rekey_end(stack, r >= 0 ? path_fd : -1);
+    }
+    end_exchange(stack);
+    close(path_fd);
+    return r;
 }
 
 /* Everything that needs no lock; `transition` keeps writers out. */
@@ -152,19 +212,11 @@ static int rewrite(struct stack *stack, uint64_t size, const struct timespec *mt
         return -errno;
     r = write_copy(stack, fd, size, mtime, name);
     if (r >= 0)
-        r = dress_copy(stack, fd, mtime);
-    int path_fd = openat(volume->state_fd, temp, O_PATH | O_CLOEXEC);
-    if (r >= 0 && (path_fd < 0 || fstat(path_fd, &st) < 0))
-        r = -errno;
-    if (r >= 0) {
-        stack_rekey_begin(stack, &st);
-        r = tree_replace(volume->tree, stack->fd, volume->state_fd, temp);
-        stack_rekey_end(stack, r >= 0 ? path_fd : -1);
-    }
+        r = dress_copy(stack, fd, mtime, &st);
+    if (r >= 0)
+        r = exchange(stack, fd, temp, mtime, &st);
     if (r < 0)
         unlinkat(volume->state_fd, temp, 0);
-    if (path_fd >= 0)
-        close(path_fd);
     close(fd);
     return r;
 }

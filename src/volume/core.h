@@ -5,6 +5,7 @@
  *   EMPTY --birth_classify()--> BLOB    looks like an image, or has a name that must be a blob
  *   EMPTY --birth_classify()--> PLAIN   anything else: stored verbatim
  *   BLOB  --birth_reset()-----> EMPTY   truncated to nothing: born again by its next bytes
+ *   PLAIN --birth_reset()-----> EMPTY   the same, where it has no other links
  *   PLAIN --compact.c---------> BLOB    renamed to a stack's name, when idle
  *
  * Where the only copy of a byte lies, and what happens to it there:
@@ -17,7 +18,8 @@
  *   behind a checkpoint     blob, synced      kept           kept              kept
  *   of a PLAIN file         backing file      kept           kept after fsync  ENOSPC, EIO
  *
- * (Committed bytes are lost with the daemon because no checkpoint names them yet.) fsync(2), the
+ * (Committed bytes are lost with the daemon because no checkpoint names them yet. As coded they are
+ * in memory too until a sync has succeeded, which is where they are tried again from.) fsync(2), the
  * release of the last writer, and age (VOLUME_DIRTY_AGE_MS) bring bytes behind a checkpoint. When
  * the disk is full as the volume is closed, a reserve in the store is given up for what is in memory;
  * what does not fit even then is lost, and the log names it.
@@ -116,6 +118,8 @@ struct stack {
     bool modified;             /* something is not in a checkpoint yet */
     bool unsettled;            /* written to since it was settled */
     bool rewriting;            /* the transition under way is a rewrite, which may take long */
+    bool exchanging;           /* another inode is about to take the place: no attribute changes */
+    unsigned n_attr;           /* changes of attributes under way: no inode is exchanged */
     atomic_bool rewrite_unwanted; /* somebody waits for it: it gives up */
     unsigned pins;                /* calls under way that need what is loaded to stay so */
     atomic_bool stuck;  /* the last flush failed: others are flushed before it to make room */
@@ -293,7 +297,8 @@ int sync_checkpoint(struct volume *volume, struct blobref *ref, const struct blo
 /* Decides what an EMPTY stack is if it can (`final`: it must) and makes it that; lock held,
  * released meanwhile. 0 also when undecided. */
 int birth_classify(struct stack *stack, bool final);
-/* A BLOB becomes EMPTY (or an empty BLOB); lock held, released meanwhile. */
+/* All bytes go. A BLOB becomes EMPTY (or an empty BLOB), a PLAIN one too unless it has other links.
+ * Lock held, released meanwhile. */
 int birth_reset(struct stack *stack);
 
 /* compact.c */

@@ -312,6 +312,7 @@ static bool header_of(struct blob *blob, const struct image *image, struct blob_
 
 static int sync_plain(struct stack *stack)
 {
+    const struct io *io = stack->volume->io;
     int fd = stack->data_fd;
     bool clean = stack->kind == STACK_PLAIN || stack->overlay.bytes == 0;
     stack->modified = stack->modified && !clean;
@@ -321,7 +322,7 @@ static int sync_plain(struct stack *stack)
         return 0;
     stack->plain_io++;
     pthread_mutex_unlock(&stack->lock);
-    int r = fsync(fd) < 0 ? -errno : 0;
+    int r = io->fsync(io, fd);
     pthread_mutex_lock(&stack->lock);
     stack->plain_io--;
     pthread_cond_broadcast(&stack->changed);

@@ -225,7 +225,7 @@ int opening_store(const struct opening *opening)
         close(root);
     if (r < 0)
         return r;
-    r = policy_open(tree_root(volume->tree), &volume->policy);
+    r = policy_open(volume->io, tree_root(volume->tree), &volume->policy);
     if (r < 0)
         return opening_fail(opening, r, "%s/" POLICY_FILE ": %s", volume->config.store,
                             strerror(-r));

@@ -256,11 +256,12 @@ static int write_blob(struct pack *pack, int fd)
     int own = fcntl(fd, F_DUPFD_CLOEXEC, 0);
     if (own < 0)
         return -errno;
-    int r = blob_create(&io_system, own, &header, &pack->lay.blob);
+    int r = blob_create(pack->lay.io, own, &header, &pack->lay.blob);
     if (r < 0) {
         close(own);
         return r;
     }
+    blob_limit_kept(pack->lay.blob, 0); /* where a sync fails the whole file is not used */
     r = run_plan(pack);
     if (r < 0)
         return r;
@@ -271,8 +272,8 @@ static int write_blob(struct pack *pack, int fd)
     r = blob_checkpoint(pack->lay.blob, &state, BLOB_FULL);
     if (r >= 0) /* now that the payload's length is known */
         r = blob_write_header(pack->lay.blob, &header);
-    if (r >= 0 && fsync(fd) < 0)
-        r = -errno;
+    if (r >= 0)
+        r = pack->lay.io->fsync(pack->lay.io, fd);
     free(meta);
     return r;
 }
@@ -296,7 +297,7 @@ static int attempt(struct pack *pack, int fd, bool upstream)
 int pack_encode(const struct pack_source *source, const struct pack_options *options, int fd)
 {
     struct pack pack = {.source = source, .options = options};
-    int r = pack_lay_open(fd, &pack.lay);
+    int r = pack_lay_open(options->io != NULL ? options->io : &io_system, fd, &pack.lay);
     if (r < 0)
         return r;
     pthread_mutex_init(&pack.lock, NULL);

@@ -26,6 +26,7 @@ struct pack_source {
 };
 
 struct pack_options {
+    const struct io *io; /* NULL: the system's */
     const struct sqy_pipeline *pipeline;
     uint32_t chunk;               /* target bytes; 0: default */
     unsigned threads;             /* 0: one a core */

@@ -37,9 +37,9 @@ static int open_scratch(int fd)
     return scratch >= 0 ? scratch : -errno;
 }
 
-int pack_lay_open(int fd, struct pack_lay *lay)
+int pack_lay_open(const struct io *io, int fd, struct pack_lay *lay)
 {
-    *lay = (struct pack_lay){.scratch_fd = open_scratch(fd)};
+    *lay = (struct pack_lay){.io = io, .scratch_fd = open_scratch(fd)};
     return lay->scratch_fd < 0 ? lay->scratch_fd : 0;
 }
 
@@ -101,7 +101,7 @@ static int defer(struct pack_lay *lay, const struct coded *coded, const struct b
                                    .n_claims = n_claims,
                                    .scratch_off = lay->scratch_end,
                                    .n_parts = coded->n_parts};
-    int r = io_pwrite_full(&io_system, lay->scratch_fd, coded->bytes, coded->chunk.coded_len,
+    int r = io_pwrite_full(lay->io, lay->scratch_fd, coded->bytes, coded->chunk.coded_len,
                            lay->scratch_end);
     if (r < 0)
         return r;
@@ -136,7 +136,7 @@ static int lay_part(struct pack_lay *lay, struct pack_waiting *entry, unsigned p
         off += entry->part_len[i];
     if (entry->part_len[p] == 0)
         return 0;
-    int r = io_pread_exact(&io_system, lay->scratch_fd, buf, entry->part_len[p], off);
+    int r = io_pread_exact(lay->io, lay->scratch_fd, buf, entry->part_len[p], off);
     if (r < 0)
         return r;
     return blob_append(lay->blob, false, buf, entry->part_len[p], &entry->part_off[p]);

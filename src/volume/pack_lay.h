@@ -15,6 +15,7 @@
 struct pack_waiting;
 
 struct pack_lay {
+    const struct io *io;
     struct blob *blob; /* borrowed; NULL until the caller has made one */
     int scratch_fd;
     uint64_t scratch_end;
@@ -23,7 +24,7 @@ struct pack_lay {
 };
 
 /* The scratch file is an unnamed one beside the result `fd`, where there is room for a result. */
-int pack_lay_open(int fd, struct pack_lay *lay);
+int pack_lay_open(const struct io *io, int fd, struct pack_lay *lay);
 void pack_lay_close(struct pack_lay *lay);
 
 /* One chunk, whose decoded bytes are those of the claims. In one part it is laid down and entered

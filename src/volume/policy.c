@@ -29,6 +29,7 @@ struct lines {
 /* A change is made to a copy of the lines, which is saved, and then takes their place: memory and
  * file say the same whatever fails. */
 struct policy {
+    const struct io *io;
     int root_fd;
     pthread_mutex_t lock; /* guards the lines; a leaf */
     pthread_mutex_t
@@ -146,11 +147,12 @@ static int read_file(struct policy *policy)
     return r;
 }
 
-int policy_open(int root_fd, struct policy **out)
+int policy_open(const struct io *io, int root_fd, struct policy **out)
 {
     struct policy *policy = calloc(1, sizeof(*policy));
     if (policy == NULL)
         return -ENOMEM;
+    policy->io = io;
     policy->root_fd = root_fd;
     pthread_mutex_init(&policy->lock, NULL);
     pthread_mutex_init(&policy->change, NULL);
@@ -220,26 +222,39 @@ static void print_lines(const struct lines *lines, FILE *file)
     }
 }
 
-/* To a new file, synced, then over the old one. */
-static int save(int root_fd, const struct lines *lines)
+static int write_file(const struct policy *policy, const struct lines *lines)
 {
-    int fd = openat(root_fd, POLICY_TEMP, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-    if (fd < 0)
-        return -errno;
-    FILE *file = fdopen(fd, "w");
-    if (file == NULL) {
-        close(fd);
+    const struct io *io = policy->io;
+    char *text = NULL;
+    size_t len = 0;
+    FILE *file = open_memstream(&text, &len);
+    if (file == NULL)
         return -ENOMEM;
-    }
     print_lines(lines, file);
-    bool written = !ferror(file) && fflush(file) == 0 && fsync(fd) == 0;
-    int r = written ? 0 : -EIO;
-    fclose(file);
-    if (r >= 0 && renameat(root_fd, POLICY_TEMP, root_fd, POLICY_FILE) < 0)
-        r = -errno;
-    if (r >= 0 && fsync(root_fd) < 0)
-        r = -errno;
+    bool printed = !ferror(file);
+    printed = fclose(file) == 0 && printed;
+    int fd = printed ? openat(policy->root_fd, POLICY_TEMP,
+                              O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644)
+                     : -1;
+    int r = !printed ? -ENOMEM : fd < 0 ? -errno : io_pwrite_full(io, fd, text, len, 0);
+    if (r >= 0)
+        r = io->fsync(io, fd);
+    if (fd >= 0)
+        close(fd);
+    free(text);
     return r;
+}
+
+/* To a new file, synced, then over the old one. *replaced: also where the sync after it failed. */
+static int save(const struct policy *policy, const struct lines *lines, bool *replaced)
+{
+    const struct io *io = policy->io;
+    int root = policy->root_fd;
+    int r = write_file(policy, lines);
+    if (r >= 0)
+        r = io->rename(io, root, POLICY_TEMP, root, POLICY_FILE, 0);
+    *replaced = r >= 0;
+    return r < 0 ? r : io->fsync(io, root);
 }
 
 /* A change takes the old lines one by one and adds what becomes of each. */
@@ -268,9 +283,10 @@ static int apply(struct policy *policy, struct change *change, change_fn *fn)
         r = path != NULL ? add_line(&change->lines, strdup(change->text), path) : -ENOMEM;
         change->any = true;
     }
+    bool replaced = false;
     if (r >= 0 && change->any)
-        r = save(policy->root_fd, &change->lines);
-    if (r >= 0 && change->any) {
+        r = save(policy, &change->lines, &replaced);
+    if (replaced) {
         pthread_mutex_lock(&policy->lock);
         struct lines old = policy->lines;
         policy->lines = change->lines;

@@ -12,6 +12,7 @@
 
 #include <stdbool.h>
 
+#include "base/io.h"
 #include "codec/sqy.h"
 
 struct policy;
@@ -19,14 +20,15 @@ struct policy;
 #define POLICY_FILE ".sqyfs-policy"
 
 /* Reads the file in the store's root (absent: empty). Lines that are wrong are logged and kept as
- * they are. `root_fd` is borrowed. */
-int policy_open(int root_fd, struct policy **out);
+ * they are. `io` and `root_fd` are borrowed. */
+int policy_open(const struct io *io, int root_fd, struct policy **out);
 void policy_close(struct policy **policy);
 
 /* What is set on this very directory, or on the nearest above `path` (`inherit`). -ENODATA. Caller
  * frees. */
 int policy_get(struct policy *policy, const char *path, bool inherit, char **text);
-/* NULL removes (-ENODATA where nothing is set). The file is replaced atomically and synced. */
+/* NULL removes (-ENODATA where nothing is set). The file is replaced atomically and synced.
+ * Where only the last sync fails, the change holds and a power cut may undo it. */
 int policy_set(struct policy *policy, const char *path, const char *text);
 /* A directory got another name (`exchange`: and the other way round), or is gone: entries at and
  * below it follow. */

@@ -150,6 +150,15 @@ static void wait_emptied(struct stack *stack)
         pthread_cond_wait(&stack->changed, &stack->lock);
 }
 
+/* Whether the chunk that could not be read lies elsewhere by now: a failed sync had lost it, and it
+ * was written again. Lock held. */
+static bool chunk_moved(struct stack *stack, uint64_t at, const struct blob_chunk *chunk)
+{
+    struct blob_extent now;
+    return blob_find(stack->blob->blob, at, &now) >= 0 && !now.hole &&
+           now.chunk.coded_off != chunk->coded_off;
+}
+
 static int report(struct stack *stack, int r, uint64_t off)
 {
     if (r != -EBADMSG && r != -ENODATA)
@@ -198,10 +207,12 @@ static ssize_t read_held(struct stack *stack, uint8_t *buf, size_t len, uint64_t
             break;
         }
         uint64_t incarnation = stack->blob->incarnation;
-        r = fetch_extent(stack, &held, r == -EAGAIN, at, &extent);
+        bool page = r == -EAGAIN;
+        r = fetch_extent(stack, &held, page, at, &extent);
         if (r < 0)
             wait_emptied(stack);
-        bool moved = stack->blob == NULL || stack->blob->incarnation != incarnation;
+        bool moved = stack->blob == NULL || stack->blob->incarnation != incarnation ||
+                     (r < 0 && !page && chunk_moved(stack, at, &extent.chunk));
         if (r == -EBADMSG && !reopened && stack->blob != NULL) {
             /* another host's writer may have gone on: its newest checkpoint may know better */
             blobref_put(stack->volume, &stack->blob);

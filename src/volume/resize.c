@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* The table first: where that fails, nothing that was accepted has been thrown away. */
@@ -60,7 +61,7 @@ static void unpin(struct stack *stack)
 
 static int truncate_held(struct stack *stack, uint64_t size)
 {
-    if (size == 0 && stack->kind == STACK_BLOB) {
+    if (size == 0 && stack->kind != STACK_EMPTY) {
         int r = birth_reset(stack);
         if (r < 0)
             return r;
@@ -117,9 +118,12 @@ static int fallocate_held(struct stack *stack, int mode, uint64_t off, uint64_t 
     }
     if (!keep && end > stack->size)
         stack->size = end;
-    else if (mode == FALLOC_FL_KEEP_SIZE || mode == 0)
-        return 0; /* nothing that anybody can see */
-    modified_now(stack);
+    if (stack->kind == STACK_EMPTY && stack->size == 0) {
+        /* still a plain empty file: its times are the backing file's */
+        struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, {.tv_nsec = UTIME_NOW}};
+        return futimens(stack->data_fd, times) < 0 ? -errno : 0;
+    }
+    modified_now(stack); /* the times move even where nothing else does */
     return 0;
 }
 

@@ -23,7 +23,7 @@ static void restore_mtime(int fd, const struct timespec *mtime)
 
 /* The directory that has the blob's name, so that a power cut does not take a new file's name away.
  */
-static int sync_directory(int fd)
+static int sync_directory(const struct io *io, int fd)
 {
     char link[64], path[PATH_MAX];
     snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
@@ -38,7 +38,7 @@ static int sync_directory(int fd)
     int dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (dir < 0)
         return errno == ENOENT ? 0 : -errno;
-    int r = fsync(dir) < 0 ? -errno : 0;
+    int r = io->fsync(io, dir);
     close(dir);
     return r;
 }
@@ -55,5 +55,5 @@ int sync_checkpoint(struct volume *volume, struct blobref *ref, const struct blo
         return r;
     restore_mtime(blob_fd(ref->blob), &state->mtime);
     atomic_fetch_add(&volume->counters.checkpoints, 1);
-    return sync_name ? sync_directory(blob_fd(ref->blob)) : 0;
+    return sync_name ? sync_directory(volume->io, blob_fd(ref->blob)) : 0;
 }

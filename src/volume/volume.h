@@ -118,6 +118,10 @@ int stack_getattr(struct stack *stack, struct stat *st);
 /* As utimensat(2): either may be UTIME_OMIT or UTIME_NOW. */
 int stack_utimens(struct stack *stack, const struct timespec times[2]);
 
+/* Owner, mode or attributes are changed through stack_fd() between these two: a rewrite does not
+ * exchange the backing file meanwhile, which would lose the change. [waits] while one does. */
+void stack_begin_attr(struct stack *stack);
+void stack_end_attr(struct stack *stack);
 /* Owner, mode, links or attributes of the backing file were changed for somebody. */
 void stack_touch(struct stack *stack);
 

@@ -110,15 +110,27 @@ static void settle(struct io_faulty *f, bool synced)
 {
     struct disk disk = {f->disk, f->disk_len, f->disk_cap};
     for (size_t i = 0; i < f->n_ops; i++) {
-        if (synced)
+        if (synced || (f->forgets && f->ops[i].truncation))
             apply(&disk, &f->ops[i]);
-        else
+        else if (!f->forgets)
             apply_perhaps(&disk, &f->ops[i], &f->random);
     }
     f->disk = disk.data;
     f->disk_len = disk.len;
     f->disk_cap = disk.cap;
     forget_ops(f);
+}
+
+/* The file is as the disk has it; where that has nothing there are zeros. */
+static void forget_cache(struct io_faulty *f, int fd)
+{
+    off_t len = lseek(fd, 0, SEEK_END);
+    int r = ftruncate(fd, 0);
+    assert(r == 0 && (size_t)len >= f->disk_len);
+    r = f->disk_len ? io_pwrite_full(&io_system, fd, f->disk, f->disk_len, 0) : 0;
+    assert(r == 0);
+    r = ftruncate(fd, len);
+    assert(r == 0);
 }
 
 /* ---- calls ---- */
@@ -175,11 +187,12 @@ static int faulty_fdatasync(const struct io *io, int fd)
 {
     struct io_faulty *f = (struct io_faulty *)(uintptr_t)io;
     size_t keep;
-    (void)fd;
     pthread_mutex_lock(&f->lock);
     int r = count(f, IO_FDATASYNC, &keep);
     if (f->recording && !io_faulty_is_cut(f))
         settle(f, r >= 0);
+    if (r < 0 && f->recording && f->forgets)
+        forget_cache(f, fd);
     pthread_mutex_unlock(&f->lock);
     return r;
 }

@@ -49,6 +49,8 @@ struct io_faulty {
     void *hook_ctx;
     unsigned cut_after; /* writes and truncations; then every call fails with EIO. 0: never */
 
+    bool
+        forgets; /* a failed fdatasync loses all that was not synced, from the page cache as well */
     bool recording;
     uint8_t *disk; /* as of the last fdatasync */
     size_t disk_len, disk_cap;

@@ -667,7 +667,7 @@ static void test_full_disk(void **state)
     blob_stats(blob, &before);
     io_faulty_tear(&io, 1, 20000, ENOSPC);
     assert_int_equal(blob_append(blob, false, data, sizeof(data), &off), -ENOSPC);
-    io_faulty_tear(&io, 2, 20000, ENOSPC);
+    io_faulty_tear(&io, 1, 20000, ENOSPC);
     assert_int_equal(blob_append(blob, true, data, sizeof(data), &off), -ENOSPC);
     blob_stats(blob, &after);
     assert_int_equal(after.file_bytes, before.file_bytes);
@@ -694,41 +694,159 @@ static void test_full_disk(void **state)
     io_faulty_clear(&io);
 }
 
-/* A chunk that the disk has lost, and the page cache too, is not published. */
-static void test_lost_chunk_is_not_published(void **state)
+/* A chunk that was not kept, and that the disk has lost and the page cache too, costs itself alone:
+ * the checkpoint is written, and tells of it once. */
+static void test_a_lost_chunk_costs_only_itself(void **state)
 {
     (void)state;
     struct io_faulty io;
     io_faulty_init(&io);
     struct blob *blob = util_create(&io.io);
+    blob_limit_kept(blob, 0);
     int fd = keep(blob);
     struct blob_chunk chunk;
     struct blob_claim claim = {.off = 0, .len = 3};
+    uint8_t got[3];
     assert_int_equal(util_append(blob, "abc", 3, 0, &chunk), 0);
     assert_int_equal(blob_commit(blob, &chunk, &claim, 1), 0);
+    assert_int_equal(util_write(blob, 3, "def", 3, 0), 0);
     io_faulty_fail(&io, IO_FDATASYNC, 1, EIO, false);
-    assert_int_equal(util_checkpoint(blob, 3, 1, 0), -EIO);
+    assert_int_equal(util_checkpoint(blob, 6, 1, 0), -EIO);
     util_flip(fd, chunk.coded_off);
-    assert_int_equal(util_checkpoint(blob, 3, 2, 0), -EIO);
-    assert_int_equal(util_checkpoint(blob, 3, 3, 0), -EIO);
-    assert_int_equal(util_write(blob, 0, "abc", 3, 0), 0);
-    assert_int_equal(util_checkpoint(blob, 3, 4, 0), 0);
+    assert_int_equal(util_checkpoint(blob, 6, 2, 0), -EIO);
+    assert_int_equal(util_checkpoint(blob, 6, 3, 0), 0);
     blob_close(&blob);
-    assert_int_equal(util_open(&io_system, fd, false, &blob), 0);
-    assert_int_equal(util_tag(blob), 4);
-    assert_plain(blob, 0, "abc", 3);
+    assert_int_equal(util_open(&io.io, fd, true, &blob), 0);
+    assert_int_equal(util_tag(blob), 3);
+    assert_plain(blob, 3, "def", 3);
+    assert_int_equal(util_read(blob, 0, got, 3), -EBADMSG);
+    assert_int_equal(util_write(blob, 0, "abc", 3, 0), 0);
+    assert_int_equal(util_checkpoint(blob, 6, 4, 0), 0);
+    assert_plain(blob, 0, "abcdef", 6);
     blob_close(&blob);
     close(fd);
     io_faulty_clear(&io);
 }
 
-/* The same for parts that are older than the failed sync, and listed after it. */
-static void test_lost_part_is_not_published(void **state)
+static void start_forgetful(struct io_faulty *io, struct blob **blob, int *fd)
+{
+    io_faulty_init(io);
+    *blob = util_create(&io->io);
+    *fd = keep(*blob);
+    io_faulty_record(io, *fd, 1);
+    io->forgets = true;
+}
+
+/* XFS and NFS: what could not be written back is gone from the page cache too. */
+static void test_a_failed_sync_that_drops_its_pages_loses_nothing(void **state)
+{
+    (void)state;
+    struct io_faulty io;
+    struct blob *blob;
+    int fd;
+    start_forgetful(&io, &blob, &fd);
+    static uint8_t data[3000], more[2000];
+    memset(data, 'd', sizeof(data));
+    memset(more, 'm', sizeof(more));
+    struct blob_extent before, after;
+    assert_int_equal(util_write(blob, 0, data, sizeof(data), 0), 0);
+    assert_int_equal(util_checkpoint(blob, 3000, 1, 0), 0);
+    assert_int_equal(util_write(blob, 3000, more, sizeof(more), 0), 0);
+    assert_int_equal(util_write(blob, 5000, data, 2999, 0), 0);
+    assert_int_equal(util_find(blob, 3000, &before), 0);
+    for (uint32_t i = 0; i < 6; i++) {
+        io_faulty_fail(&io, IO_FDATASYNC, 1 + i % 2, EIO, false);
+        assert_int_equal(util_checkpoint(blob, 7999, 2 + i, 0), -EIO);
+        assert_plain(blob, 3000, more, sizeof(more)); /* also before it is written again */
+        assert_plain(blob, 5000, data, 2999);
+        assert_int_equal(util_write(blob, 100 * i, more, 100, 0), 0);
+    }
+    assert_int_equal(util_checkpoint(blob, 7999, 100, 0), 0);
+    assert_int_equal(util_find(blob, 3000, &after), 0);
+    assert_true(after.chunk.coded_off > before.chunk.coded_off); /* not where it was lost */
+    blob_close(&blob);
+    assert_int_equal(util_open(&io_system, fd, false, &blob), 0);
+    assert_int_equal(util_tag(blob), 100);
+    assert_plain(blob, 0, more, 600);
+    assert_plain(blob, 600, data, 2400);
+    assert_plain(blob, 3000, more, sizeof(more));
+    assert_plain(blob, 5000, data, 2999);
+    blob_close(&blob);
+    close(fd);
+    io_faulty_clear(&io);
+}
+
+/* A chunk that no table had when the sync failed. */
+static void test_what_was_not_committed_when_a_sync_failed_is_kept(void **state)
+{
+    (void)state;
+    struct io_faulty io;
+    struct blob *blob;
+    int fd;
+    start_forgetful(&io, &blob, &fd);
+    struct blob_chunk chunk;
+    struct blob_claim claim = {.off = 3, .len = 3};
+    assert_int_equal(util_write(blob, 0, "abc", 3, 0), 0);
+    assert_int_equal(util_append(blob, "def", 3, 0, &chunk), 0);
+    io_faulty_fail(&io, IO_FDATASYNC, 1, EIO, false);
+    assert_int_equal(util_checkpoint(blob, 3, 1, 0), -EIO);
+    assert_int_equal(util_checkpoint(blob, 3, 2, 0), 0);
+    assert_int_equal(blob_commit(blob, &chunk, &claim, 1), 0);
+    assert_int_equal(util_checkpoint(blob, 6, 3, 0), 0);
+    blob_close(&blob);
+    assert_int_equal(util_open(&io_system, fd, false, &blob), 0);
+    assert_plain(blob, 0, "abcdef", 6);
+    blob_close(&blob);
+    close(fd);
+    io_faulty_clear(&io);
+}
+
+/* What is kept has a bound: a sync makes room, and while it cannot nothing more is taken. */
+static void test_what_is_kept_is_bounded(void **state)
+{
+    (void)state;
+    struct io_faulty io;
+    struct blob *blob;
+    int fd, r;
+    uint32_t off, end;
+    start_forgetful(&io, &blob, &fd);
+    blob_limit_kept(blob, 4000);
+    static uint8_t data[1000];
+    memset(data, 'd', sizeof(data));
+    for (off = 0; off < 10000; off += 1000)
+        assert_int_equal(util_write(blob, off, data, sizeof(data), 0), 0);
+    assert_int_equal(io.n[IO_FDATASYNC], 4);
+    io_faulty_fail(&io, IO_FDATASYNC, 1, ENOSPC, true);
+    for (r = 0; r == 0; off += r == 0 ? 1000 : 0)
+        r = util_write(blob, off, data, sizeof(data), 0);
+    assert_int_equal(r, -ENOSPC);
+    for (r = 0; r == 0; off += r == 0 ? 1000 : 0)
+        r = util_write(blob, off, data, sizeof(data), 0);
+    assert_int_equal(r, -EIO);
+    end = off;
+    assert_true(end <= 14000);
+    assert_int_equal(util_checkpoint(blob, end, 1, 0), -ENOSPC);
+    io_faulty_heal(&io);
+    assert_int_equal(util_checkpoint(blob, end, 2, 0), 0);
+    assert_int_equal(util_write(blob, end, data, sizeof(data), 0), 0);
+    assert_int_equal(util_checkpoint(blob, end + 1000, 3, 0), 0);
+    blob_close(&blob);
+    assert_int_equal(util_open(&io_system, fd, false, &blob), 0);
+    for (off = 0; off < end + 1000; off += 1000)
+        assert_plain(blob, off, data, sizeof(data));
+    blob_close(&blob);
+    close(fd);
+    io_faulty_clear(&io);
+}
+
+/* Parts that are older than the failed sync, and listed after it. */
+static void test_a_lost_part_is_told(void **state)
 {
     (void)state;
     struct io_faulty io;
     io_faulty_init(&io);
     struct blob *blob = util_create(&io.io);
+    blob_limit_kept(blob, 0);
     struct blob_chunk chunk;
     struct blob_part part = {.len = 3};
     struct blob_claim claim = {.off = 0, .len = 3};
@@ -816,8 +934,11 @@ int main(void)
         cmocka_unit_test(test_parts),
         cmocka_unit_test(test_nothing_is_written_for_nothing),
         cmocka_unit_test(test_full_disk),
-        cmocka_unit_test(test_lost_chunk_is_not_published),
-        cmocka_unit_test(test_lost_part_is_not_published),
+        cmocka_unit_test(test_a_lost_chunk_costs_only_itself),
+        cmocka_unit_test(test_a_failed_sync_that_drops_its_pages_loses_nothing),
+        cmocka_unit_test(test_what_was_not_committed_when_a_sync_failed_is_kept),
+        cmocka_unit_test(test_what_is_kept_is_bounded),
+        cmocka_unit_test(test_a_lost_part_is_told),
         cmocka_unit_test(test_lost_pages_are_written_again),
         cmocka_unit_test(test_live_bytes),
     };

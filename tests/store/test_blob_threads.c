@@ -114,6 +114,7 @@ static void test_all_at_once(void **state)
     atomic_store(&s.n_running, N_WRITERS);
     s.fd = fcntl(blob_fd(s.blob), F_DUPFD_CLOEXEC, 0);
     blob_limit_pages(s.blob, 2);
+    blob_limit_kept(s.blob, 4000);
     /* something to open, for the reader */
     assert_int_equal(util_write(s.blob, 0, "\0", 1, 0), 0);
     for (unsigned i = 0; i < N_WRITERS; i++) {

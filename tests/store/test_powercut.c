@@ -222,6 +222,7 @@ struct fault {
     enum io_faulty_call call;
     unsigned nth; /* 0: no fault */
     int error;
+    bool forgets; /* a failed sync takes its pages from the cache, and little is kept */
 };
 
 /* Returns whether the script came to its end before the power was cut. */
@@ -234,6 +235,7 @@ static bool run(uint64_t seed, unsigned cut_after, struct fault fault)
     s.fd = util_file();
     io_faulty_record(&s.io, s.fd, seed);
     s.io.cut_after = cut_after;
+    s.io.forgets = fault.forgets;
     if (fault.nth > 0)
         io_faulty_fail(&s.io, fault.call, fault.nth, fault.error, false);
 
@@ -241,6 +243,8 @@ static bool run(uint64_t seed, unsigned cut_after, struct fault fault)
     int r = blob_create(&s.io.io, own, &header, &s.blob);
     if (r < 0)
         close(own);
+    else if (fault.forgets)
+        blob_limit_kept(s.blob, 1500);
     for (unsigned i = 0; s.blob && i < N_STEPS && !io_faulty_is_cut(&s.io); i++)
         run_step(&s);
     bool complete = !io_faulty_is_cut(&s.io);
@@ -272,7 +276,18 @@ static void test_every_write_after_a_failed_sync(void **state)
     (void)state;
     for (uint64_t seed = 1; seed <= 2; seed++)
         for (unsigned nth = 1; nth <= 16; nth++)
-            for (unsigned n = 1; !run(seed, n, (struct fault){IO_FDATASYNC, nth, EIO}); n += 2)
+            for (unsigned n = 1; !run(seed, n, (struct fault){IO_FDATASYNC, nth, EIO, false});
+                 n += 2)
+                ;
+}
+
+static void test_every_write_after_a_failed_sync_that_drops_its_pages(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 1; seed <= 2; seed++)
+        for (unsigned nth = 1; nth <= 16; nth++)
+            for (unsigned n = 1; !run(seed, n, (struct fault){IO_FDATASYNC, nth, EIO, true});
+                 n += 2)
                 ;
 }
 
@@ -280,7 +295,7 @@ static void test_every_write_after_a_full_disk(void **state)
 {
     (void)state;
     for (unsigned nth = 1; nth <= 80; nth += 2)
-        for (unsigned n = nth; !run(nth, n, (struct fault){IO_PWRITE, nth, ENOSPC}); n += 5)
+        for (unsigned n = nth; !run(nth, n, (struct fault){IO_PWRITE, nth, ENOSPC, false}); n += 5)
             ;
 }
 
@@ -288,10 +303,11 @@ static void test_no_cut_but_every_call_fails_once(void **state)
 {
     (void)state;
     for (unsigned nth = 1; nth <= 120; nth++) {
-        run(nth, 0, (struct fault){IO_PWRITE, nth, EIO});
-        run(nth, 0, (struct fault){IO_FDATASYNC, nth % 30 + 1, EIO});
-        run(nth, 0, (struct fault){IO_FTRUNCATE, nth % 6 + 1, EIO});
-        run(nth, 0, (struct fault){IO_PREAD, nth, EIO});
+        run(nth, 0, (struct fault){IO_PWRITE, nth, EIO, false});
+        run(nth, 0, (struct fault){IO_FDATASYNC, nth % 30 + 1, EIO, false});
+        run(nth, 0, (struct fault){IO_FDATASYNC, nth % 30 + 1, EIO, true});
+        run(nth, 0, (struct fault){IO_FTRUNCATE, nth % 6 + 1, EIO, false});
+        run(nth, 0, (struct fault){IO_PREAD, nth, EIO, false});
     }
 }
 
@@ -300,6 +316,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_write),
         cmocka_unit_test(test_every_write_after_a_failed_sync),
+        cmocka_unit_test(test_every_write_after_a_failed_sync_that_drops_its_pages),
         cmocka_unit_test(test_every_write_after_a_full_disk),
         cmocka_unit_test(test_no_cut_but_every_call_fails_once),
     };

@@ -282,8 +282,30 @@ static void names_that_are_none_or_too_long(void **state)
     assert_int_equal(tree_lookup(f->tree, f->dir, name, &e), -ENAMETOOLONG);
     put(f->dir, "b.sqy", "blob");
     memset(name, 'm', NAME_MAX);
-    assert_int_equal(tree_rename(f->tree, f->dir, "b", f->dir, name, 0), -ENAMETOOLONG);
+    assert_int_equal(tree_rename(f->tree, f->dir, "b", f->dir, name, 0), -EXDEV);
     assert_true(is(f, "b", "blob"));
+}
+
+/* mv(1) copies where rename(2) says EXDEV, and gives up where it says anything else. */
+static void a_blob_is_copied_to_a_name_too_long_for_the_suffix(void **state)
+{
+    struct fixture *f = *state;
+    char name[NAME_MAX + 1];
+    memset(name, 'n', NAME_MAX);
+    name[NAME_MAX] = '\0';
+    put(f->dir, "b.sqy", "blob");
+    put(f->dir, "p", "plain");
+    assert_int_equal(tree_rename(f->tree, f->dir, "b", f->dir, name, 0), -EXDEV);
+    assert_int_equal(tree_rename(f->tree, f->dir, "b", f->dir, name, RENAME_NOREPLACE), -EXDEV);
+    int fd = openat(f->dir, "b.sqy", O_PATH);
+    assert_int_equal(tree_link(f->tree, fd, true, f->dir, name), -ENAMETOOLONG);
+    close(fd);
+    assert_true(is(f, "b", "blob"));
+    assert_int_equal(tree_rename(f->tree, f->dir, "p", f->dir, name, 0), 0);
+    assert_int_equal(tree_rename(f->tree, f->dir, "b", f->dir, name, 0), -EXDEV);
+    assert_true(is(f, name, "plain"));
+    memcpy(name + NAME_MAX - 4, ".sqy", 4); /* a copy could not have it either */
+    assert_int_equal(tree_rename(f->tree, f->dir, "b", f->dir, name, 0), -ENAMETOOLONG);
 }
 
 static void reserved_at_the_root_only(void **state)
@@ -905,6 +927,7 @@ int main(void)
         TEST(a_users_own_sqy_gets_the_suffix),
         TEST(nothing_is_created_over_either_spelling),
         TEST(names_that_are_none_or_too_long),
+        TEST(a_blob_is_copied_to_a_name_too_long_for_the_suffix),
         TEST(reserved_at_the_root_only),
         TEST(links_keep_their_kind),
         TEST(birth_keeps_the_inode),

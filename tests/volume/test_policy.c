@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "store/io_faulty.h"
 #include "volume/policy.h"
 
 static int make_root(char *path)
@@ -46,13 +47,13 @@ static void nearest_directory_decides_and_survives_reopening(void **state)
     char path[] = "/tmp/sqyfs-policy-XXXXXX";
     int root = make_root(path);
     struct policy *policy;
-    assert_int_equal(policy_open(root, &policy), 0);
+    assert_int_equal(policy_open(&io_system, root, &policy), 0);
     expect(policy, "a/b", 1, NULL);
     assert_int_equal(policy_set(policy, "", "lz4"), 0);
     assert_int_equal(policy_set(policy, "a", "zstd"), 0);
     assert_int_equal(policy_set(policy, "odd\n\\dir\t", "bitswap1->lz4"), 0);
     policy_close(&policy);
-    assert_int_equal(policy_open(root, &policy), 0);
+    assert_int_equal(policy_open(&io_system, root, &policy), 0);
     expect(policy, "a/b/c", 1, "zstd");
     expect(policy, "ab", 1, "lz4");
     expect(policy, "a/b", 0, NULL);
@@ -70,7 +71,7 @@ static void policies_follow_their_directories(void **state)
     char path[] = "/tmp/sqyfs-policy-XXXXXX";
     int root = make_root(path);
     struct policy *policy;
-    assert_int_equal(policy_open(root, &policy), 0);
+    assert_int_equal(policy_open(&io_system, root, &policy), 0);
     assert_int_equal(policy_set(policy, "a/b", "lz4"), 0);
     assert_int_equal(policy_set(policy, "ax", "zstd"), 0);
     assert_int_equal(policy_rename(policy, "a", "z/y", false), 0);
@@ -97,7 +98,7 @@ static void lines_that_are_not_understood_are_kept(void **state)
     assert_int_equal(write(fd, text, strlen(text)), strlen(text));
     close(fd);
     struct policy *policy;
-    assert_int_equal(policy_open(root, &policy), 0);
+    assert_int_equal(policy_open(&io_system, root, &policy), 0);
     expect(policy, "d", 0, "lz4");
     assert_int_equal(policy_set(policy, "e", "zstd"), 0);
     policy_close(&policy);
@@ -137,6 +138,39 @@ static void only_what_codes_chunks_without_loss_is_a_policy(void **state)
     }
 }
 
+/* Memory and file say the same, whichever step of a change fails. */
+static void a_change_that_fails_leaves_memory_and_file_agreeing(void **state)
+{
+    (void)state;
+    static const struct {
+        enum io_faulty_call call;
+        unsigned nth;
+        const char *then;
+    } steps[] = {
+        {IO_PWRITE, 1, "lz4"}, {IO_FSYNC, 1, "lz4"}, {IO_RENAME, 1, "lz4"}, {IO_FSYNC, 2, "zstd"}};
+    for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
+        char path[] = "/tmp/sqyfs-policy-XXXXXX";
+        int root = make_root(path);
+        struct io_faulty io;
+        struct policy *policy, *reopened;
+        io_faulty_init(&io);
+        assert_int_equal(policy_open(&io.io, root, &policy), 0);
+        assert_int_equal(policy_set(policy, "a", "lz4"), 0);
+        io_faulty_fail(&io, steps[i].call, steps[i].nth, ENOSPC, false);
+        assert_int_equal(policy_set(policy, "a", "zstd"), -ENOSPC);
+        expect(policy, "a", false, steps[i].then);
+        assert_int_equal(policy_open(&io_system, root, &reopened), 0);
+        expect(reopened, "a", false, steps[i].then);
+        policy_close(&reopened);
+        assert_int_equal(policy_set(policy, "a", "bitswap1->lz4"), 0);
+        expect(policy, "a", false, "bitswap1->lz4");
+        policy_close(&policy);
+        unlinkat(root, ".sqyfs/policy.new", 0);
+        remove_root(path, root);
+        io_faulty_clear(&io);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -144,6 +178,7 @@ int main(void)
         cmocka_unit_test(policies_follow_their_directories),
         cmocka_unit_test(lines_that_are_not_understood_are_kept),
         cmocka_unit_test(only_what_codes_chunks_without_loss_is_a_policy),
+        cmocka_unit_test(a_change_that_fails_leaves_memory_and_file_agreeing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

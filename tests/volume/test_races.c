@@ -52,7 +52,7 @@ static void trap_set(struct trap *trap, unsigned nth, int error, void (*run)(voi
     atomic_store(&trap->after, nth);
 }
 
-static struct trap dir_fsyncs, dup3s, ftruncates, utimensats;
+static struct trap dir_fsyncs, dup3s, ftruncates, utimensats, renameats;
 
 int __real_fsync(int fd);
 int __wrap_fsync(int fd);
@@ -98,6 +98,15 @@ int __wrap_utimensat(int dir, const char *path, const struct timespec times[2], 
     if (trap_springs(&utimensats))
         utimensats.run(utimensats.ctx);
     return __real_utimensat(dir, path, times, flags);
+}
+
+int __real_renameat(int from_dir, const char *from, int to_dir, const char *to);
+int __wrap_renameat(int from_dir, const char *from, int to_dir, const char *to);
+int __wrap_renameat(int from_dir, const char *from, int to_dir, const char *to)
+{
+    if (trap_springs(&renameats))
+        renameats.run(renameats.ctx);
+    return __real_renameat(from_dir, from, to_dir, to);
 }
 
 /* The same for what goes through the I/O table. */
@@ -286,6 +295,93 @@ struct late_lookup {
     int fd; /* of the inode that a rewrite takes away */
     pthread_t thread;
 };
+
+struct late_change {
+    struct stack *stack;
+    pthread_t thread;
+};
+
+/* As a mount's chmod(2) does. */
+static void *change_mode(void *arg)
+{
+    struct late_change *late = arg;
+    char path[64];
+    stack_begin_attr(late->stack);
+    snprintf(path, sizeof(path), "/proc/self/fd/%d", stack_fd(late->stack));
+    assert_int_equal(chmod(path, 0751), 0);
+    stack_end_attr(late->stack);
+    return NULL;
+}
+
+static void start_change(void *ctx)
+{
+    struct late_change *late = ctx;
+    assert_int_equal(pthread_create(&late->thread, NULL, change_mode, late), 0);
+    pause_ms(200);
+}
+
+static void expect_mode(struct stack *stack, mode_t mode)
+{
+    struct stat st;
+    assert_int_equal(fstat(stack_fd(stack), &st), 0);
+    assert_int_equal(st.st_nlink, 1);
+    assert_int_equal(st.st_mode & 07777, mode);
+}
+
+static void a_mode_set_as_inodes_are_exchanged_stays(void **state)
+{
+    (void)state;
+    struct rig rig = {.config = {.chunk = 65536, .spool = 16 << 20}};
+    rig_start(&rig);
+    uint8_t *data = malloc(rig_tiff_bound(64, 64, 4));
+    size_t len = rig_tiff(RIG_PAGES, 64, 64, 4, data);
+    struct stack *stack = settled(&rig, "mode.tif", data, len);
+    struct late_change late = {.stack = stack};
+    trap_set(&renameats, 1, 0, start_change, &late);
+    assert_int_equal(stack_compact(stack), 0);
+    assert_int_equal(atomic_load(&renameats.after), 0);
+    pthread_join(late.thread, NULL);
+    expect_mode(stack, 0751);
+    rig_expect(stack, data, len);
+    stack_put(&stack);
+    free(data);
+    rig_stop(&rig);
+}
+
+static void *compact(void *arg)
+{
+    return (void *)(intptr_t)stack_compact(arg);
+}
+
+/* One that began before the exchange, and is done after the copy was dressed. */
+static void a_mode_being_set_as_a_rewrite_ends_stays(void **state)
+{
+    (void)state;
+    struct rig rig = {.config = {.chunk = 65536, .spool = 16 << 20}};
+    rig_start(&rig);
+    uint8_t *data = malloc(rig_tiff_bound(64, 64, 4));
+    size_t len = rig_tiff(RIG_PAGES, 64, 64, 4, data);
+    struct stack *stack = settled(&rig, "mode.tif", data, len);
+    struct late_change late = {.stack = stack};
+    pthread_t compacting;
+    void *result;
+    struct stat before, after;
+    assert_int_equal(fstat(stack_fd(stack), &before), 0);
+    stack_begin_attr(stack);
+    assert_int_equal(pthread_create(&compacting, NULL, compact, stack), 0);
+    pause_ms(500);
+    assert_int_equal(fstat(stack_fd(stack), &after), 0);
+    assert_int_equal(after.st_ino, before.st_ino); /* it waits */
+    change_mode(&late);
+    stack_end_attr(stack);
+    pthread_join(compacting, &result);
+    assert_null(result);
+    expect_mode(stack, 0751);
+    rig_expect(stack, data, len);
+    stack_put(&stack);
+    free(data);
+    rig_stop(&rig);
+}
 
 static void *look_up_late(void *arg)
 {
@@ -730,6 +826,8 @@ int main(void)
         cmocka_unit_test(a_file_made_where_a_conversion_gives_way_stays),
         cmocka_unit_test(a_conversion_that_cannot_be_synced_keeps_its_bytes),
         cmocka_unit_test(a_late_lookup_does_not_bring_a_rewritten_inode_back),
+        cmocka_unit_test(a_mode_set_as_inodes_are_exchanged_stays),
+        cmocka_unit_test(a_mode_being_set_as_a_rewrite_ends_stays),
         cmocka_unit_test(a_time_set_as_a_conversion_begins_stays),
         cmocka_unit_test(rewriting_keeps_no_flush_waiting),
         cmocka_unit_test(a_header_claims_no_more_than_a_checkpoint_names),

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "rig.h"
@@ -18,6 +19,11 @@ static bool in_store(const struct rig *rig, const char *name)
     char path[512];
     snprintf(path, sizeof(path), "%s/%s", rig->path, name);
     return access(path, F_OK) == 0;
+}
+
+static bool is_later(const struct timespec *a, const struct timespec *b)
+{
+    return a->tv_sec > b->tv_sec || (a->tv_sec == b->tv_sec && a->tv_nsec > b->tv_nsec);
 }
 
 static uint64_t stored_bytes(struct stack *stack)
@@ -185,6 +191,92 @@ static void truncation_to_nothing_starts_anew(void **state)
     rig_write(stack, "plain now", 9, 0);
     check_everywhere(&rig, stack, "again.tif", (const uint8_t *)"plain now", 9);
     assert_true(in_store(&rig, "again.tif"));
+    free(data);
+    rig_stop(&rig);
+}
+
+/* An application that saves with O_TRUNC over what was a text file. */
+static void a_tiff_saved_over_a_plain_file_becomes_a_stack(void **state)
+{
+    (void)state;
+    struct rig rig = {.config = {.chunk = 65536}};
+    rig_start(&rig);
+    uint8_t *data = malloc(rig_tiff_bound(256, 256, 4));
+    size_t len = rig_tiff(RIG_PAGES, 256, 256, 4, data);
+    struct stack *stack = rig_create(&rig, "save.tif");
+    for (int round = 0; round < 2; round++) {
+        rig_write(stack, "only text", 9, 0);
+        assert_int_equal(stack_fsync(stack), 0);
+        assert_true(in_store(&rig, "save.tif"));
+        assert_int_equal(stack_truncate(stack, 0), 0);
+        rig_expect(stack, data, 0);
+        if (round > 0) {
+            assert_int_equal(stack_fsync(stack), 0);
+            rig_expect(stack, data, 0);
+        }
+    }
+    rig_write(stack, data, len, 0);
+    check_everywhere(&rig, stack, "save.tif", data, len);
+    assert_true(in_store(&rig, "save.tif.sqy"));
+    assert_false(in_store(&rig, "save.tif"));
+    free(data);
+    rig_stop(&rig);
+}
+
+static void a_hard_linked_plain_file_saved_over_stays_plain(void **state)
+{
+    (void)state;
+    struct rig rig = {.config = {.chunk = 65536}};
+    rig_start(&rig);
+    uint8_t *data = malloc(rig_tiff_bound(64, 64, 4));
+    size_t len = rig_tiff(RIG_PAGES, 64, 64, 4, data);
+    struct stack *stack = rig_create(&rig, "save.tif");
+    rig_write(stack, "only text", 9, 0);
+    assert_int_equal(stack_fsync(stack), 0);
+    char path[512], other[512];
+    snprintf(path, sizeof(path), "%s/save.tif", rig.path);
+    snprintf(other, sizeof(other), "%s/other", rig.path);
+    assert_int_equal(link(path, other), 0);
+    assert_int_equal(stack_truncate(stack, 0), 0);
+    rig_write(stack, data, len, 0);
+    check_everywhere(&rig, stack, "save.tif", data, len);
+    assert_true(in_store(&rig, "save.tif"));
+    assert_int_equal(unlink(other), 0);
+    free(data);
+    rig_stop(&rig);
+}
+
+/* As ext4 has it: also where the size stays and nothing is punched. */
+static void fallocate_moves_both_times(void **state)
+{
+    (void)state;
+    static const int modes[] = {FALLOC_FL_KEEP_SIZE, 0, FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE};
+    struct rig rig = {.config = {.chunk = 65536}};
+    rig_start(&rig);
+    uint8_t *data = malloc(rig_tiff_bound(64, 64, 4));
+    size_t len = rig_tiff(RIG_PAGES, 64, 64, 4, data);
+    for (int is_empty = 0; is_empty < 2; is_empty++) {
+        struct stack *stack = rig_create(&rig, is_empty ? "empty.tif" : "full.tif");
+        if (!is_empty)
+            rig_write(stack, data, len, 0);
+        assert_int_equal(stack_fsync(stack), 0);
+        for (size_t i = 0; i < sizeof(modes) / sizeof(modes[0]); i++) {
+            struct stat before, after;
+            if (is_empty && modes[i] == 0)
+                continue; /* grows */
+            assert_int_equal(fstat(stack_fd(stack), &before), 0);
+            assert_int_equal(stack_getattr(stack, &before), 0);
+            usleep(20000);
+            assert_int_equal(stack_fallocate(stack, modes[i], len - 10, 10), 0);
+            assert_int_equal(fstat(stack_fd(stack), &after), 0);
+            assert_int_equal(stack_getattr(stack, &after), 0);
+            assert_int_equal(after.st_size, before.st_size);
+            assert_true(is_later(&after.st_mtim, &before.st_mtim));
+            assert_true(is_later(&after.st_ctim, &before.st_ctim));
+        }
+        stack_release(stack, true);
+        stack_put(&stack);
+    }
     free(data);
     rig_stop(&rig);
 }
@@ -509,6 +601,9 @@ int main(void)
         cmocka_unit_test(a_users_own_sqy_is_a_blob_of_bytes),
         cmocka_unit_test(raw_volumes_go_by_policy),
         cmocka_unit_test(truncation_to_nothing_starts_anew),
+        cmocka_unit_test(a_tiff_saved_over_a_plain_file_becomes_a_stack),
+        cmocka_unit_test(a_hard_linked_plain_file_saved_over_stays_plain),
+        cmocka_unit_test(fallocate_moves_both_times),
         cmocka_unit_test(an_edit_of_a_stored_stack_costs_one_chunk),
         cmocka_unit_test(compaction_keeps_every_byte_and_the_time),
         cmocka_unit_test(holes_are_seen_and_read_as_zeros),

@@ -17,7 +17,9 @@
 
 struct sick_io {
     struct io io;
-    atomic_int error; /* what writing and syncing return; 0: well */
+    atomic_int error;       /* what writing and syncing return; 0: well */
+    atomic_int fsync_error; /* the same of names and plain files */
+    atomic_uint n_fsyncs;
 };
 
 static int sick(const struct io *io)
@@ -49,6 +51,14 @@ static int sick_ftruncate(const struct io *io, int fd, uint64_t size)
     return error < 0 ? error : io_system.ftruncate(&io_system, fd, size);
 }
 
+static int sick_fsync(const struct io *io, int fd)
+{
+    struct sick_io *sick = (struct sick_io *)(uintptr_t)io;
+    atomic_fetch_add(&sick->n_fsyncs, 1);
+    int error = atomic_load(&sick->fsync_error);
+    return error < 0 ? error : io_system.fsync(&io_system, fd);
+}
+
 static void start_sick(struct rig *rig, struct sick_io *sick)
 {
     *sick = (struct sick_io){.io = io_system};
@@ -56,6 +66,7 @@ static void start_sick(struct rig *rig, struct sick_io *sick)
     sick->io.pwrite = sick_pwrite;
     sick->io.fdatasync = sick_fdatasync;
     sick->io.ftruncate = sick_ftruncate;
+    sick->io.fsync = sick_fsync;
     rig_start(rig);
     rig->volume->io = &sick->io;
 }
@@ -91,6 +102,46 @@ static void a_full_disk_loses_nothing_that_was_accepted(void **state)
         free(data);
         rig_stop(&rig);
     }
+}
+
+/* A new blob is durable when its name is: until then fsync says so, and it is tried again. */
+static void a_name_that_cannot_be_synced_is_told_and_tried_again(void **state)
+{
+    (void)state;
+    struct rig rig = {.config = {.chunk = 65536, .spool = 16 << 20}};
+    struct sick_io sick;
+    start_sick(&rig, &sick);
+    uint8_t *data = malloc(rig_tiff_bound(64, 64, 4));
+    size_t len = rig_tiff(RIG_PAGES, 64, 64, 4, data);
+    struct stack *stack = rig_create(&rig, "named.tif");
+    rig_write(stack, data, len, 0);
+    atomic_store(&sick.fsync_error, -EIO);
+    for (unsigned n = 1; n < 4; n++) {
+        assert_int_equal(stack_fsync(stack), -EIO);
+        assert_true(atomic_load(&sick.n_fsyncs) >= n);
+    }
+    atomic_store(&sick.fsync_error, 0);
+    unsigned before = atomic_load(&sick.n_fsyncs);
+    assert_int_equal(stack_fsync(stack), 0);
+    assert_int_equal(atomic_load(&sick.n_fsyncs), before + 1);
+    rig_write(stack, "x", 1, len - 1);
+    data[len - 1] = 'x';
+    assert_int_equal(stack_fsync(stack), 0); /* it has its name */
+    assert_int_equal(atomic_load(&sick.n_fsyncs), before + 1);
+    rig_expect(stack, data, len);
+    stack_release(stack, true);
+    stack_put(&stack);
+    stack = rig_create(&rig, "notes.txt");
+    rig_write(stack, "only text", 9, 0);
+    assert_int_equal(stack_fsync(stack), 0);
+    atomic_store(&sick.fsync_error, -EIO);
+    assert_int_equal(stack_fsync(stack), -EIO);
+    atomic_store(&sick.fsync_error, 0);
+    assert_int_equal(stack_fsync(stack), 0);
+    stack_release(stack, true);
+    stack_put(&stack);
+    free(data);
+    rig_stop(&rig);
 }
 
 static void a_spool_full_behind_a_full_disk_is_told_to_the_writer(void **state)
@@ -288,6 +339,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_full_disk_loses_nothing_that_was_accepted),
+        cmocka_unit_test(a_name_that_cannot_be_synced_is_told_and_tried_again),
         cmocka_unit_test(a_spool_full_behind_a_full_disk_is_told_to_the_writer),
         cmocka_unit_test(a_blob_that_cannot_be_begun_is_begun_later),
         cmocka_unit_test(a_copy_at_any_moment_has_all_that_was_synced),

@@ -111,13 +111,18 @@ static int by_value(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
+static double middle(const double *sorted, unsigned n)
+{
+    return n % 2 ? sorted[n / 2] : (sorted[n / 2 - 1] + sorted[n / 2]) / 2;
+}
+
 static struct bench_speed speed_of(double *seconds, unsigned n, uint64_t bytes)
 {
     double mb = (double)bytes / 1e6;
     qsort(seconds, n, sizeof(*seconds), by_value);
     for (unsigned i = 0; i < n; i++)
         seconds[i] = seconds[i] > 1e-9 ? seconds[i] : 1e-9;
-    return (struct bench_speed){mb / seconds[n / 2], mb / seconds[n - 1], mb / seconds[0]};
+    return (struct bench_speed){mb / middle(seconds, n), mb / seconds[n - 1], mb / seconds[0]};
 }
 
 static void judge(struct bench_lane *lane, uint64_t bytes)

@@ -79,10 +79,15 @@ static int by_value(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
+static double middle(const double *sorted, unsigned n)
+{
+    return n % 2 ? sorted[n / 2] : (sorted[n / 2 - 1] + sorted[n / 2]) / 2;
+}
+
 static struct measure_speed speed_of(double *seconds, unsigned n, double mb)
 {
     qsort(seconds, n, sizeof(*seconds), by_value);
-    return (struct measure_speed){mb / seconds[n / 2], mb / seconds[n - 1], mb / seconds[0]};
+    return (struct measure_speed){mb / middle(seconds, n), mb / seconds[n - 1], mb / seconds[0]};
 }
 
 static void judge(struct lane *lane, size_t bytes, struct measure *out)

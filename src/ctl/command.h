@@ -20,6 +20,7 @@ struct command {
                char **argv); /* exit code; argv[0]: the name */
 };
 
+extern const struct command bench_command;
 extern const struct command compact_command;
 extern const struct command decode_command;
 extern const struct command drain_command;

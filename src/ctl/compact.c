@@ -89,33 +89,6 @@ static void free_readers(struct compact *compact)
 
 /* ---- rewriting ---- */
 
-static bool has_tiff_magic(struct compact *compact)
-{
-    uint8_t magic[4];
-    if (compact->state.size < sizeof(magic) || read_plain(compact, magic, sizeof(magic), 0) < 0)
-        return false;
-    return memcmp(magic, "II*\0", 4) == 0 || memcmp(magic, "MM\0*", 4) == 0 ||
-           memcmp(magic, "II+\0", 4) == 0 || memcmp(magic, "MM\0+", 4) == 0;
-}
-
-/* A raw volume was cut by a policy that only its mount knows; its shape is in the blob. */
-static unsigned raw_policy_of(struct compact *compact, char *any, struct raw_policy *raw)
-{
-    struct layout_info info;
-    if (pack_meta_parse(compact->state.meta, &info) < 0 || info.type == LAYOUT_BYTES ||
-        info.width == 0 || info.width > UINT32_MAX || info.height == 0 ||
-        info.height > UINT32_MAX || has_tiff_magic(compact))
-        return 0;
-    *raw = (struct raw_policy){
-        .glob = any,
-        .width = (uint32_t)info.width,
-        .height = (uint32_t)info.height,
-        .type = info.type,
-        .big_endian = info.big_endian,
-    };
-    return 1;
-}
-
 static void show_progress(void *ctx, uint64_t done, uint64_t total)
 {
     progress_update(&((struct compact *)ctx)->progress, done, total);
@@ -130,7 +103,7 @@ static int encode(struct compact *compact)
     if (r < 0)
         return r == -EINVAL ? -ENOTSUP : r;
     char any[] = "*";
-    struct raw_policy raw;
+    struct raw_policy raw = {.glob = any};
     struct pack_source source = {
         .read = read_plain,
         .ctx = compact,
@@ -141,7 +114,7 @@ static int encode(struct compact *compact)
     struct pack_options options = {
         .pipeline = pipeline,
         .raw = &raw,
-        .n_raw = raw_policy_of(compact, any, &raw),
+        .n_raw = pack_meta_raw(compact->state.meta, &source, &raw) ? 1 : 0,
         .progress = show_progress,
         .progress_ctx = compact,
     };

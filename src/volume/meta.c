@@ -124,3 +124,26 @@ int pack_meta_parse(const char *meta, struct layout_info *info)
     yajl_tree_free(root);
     return 0;
 }
+
+static bool has_tiff_magic(const struct pack_source *source)
+{
+    uint8_t magic[4];
+    if (source->size < sizeof(magic) || source->read(source->ctx, magic, sizeof(magic), 0) < 0)
+        return false;
+    return memcmp(magic, "II*\0", 4) == 0 || memcmp(magic, "MM\0*", 4) == 0 ||
+           memcmp(magic, "II+\0", 4) == 0 || memcmp(magic, "MM\0+", 4) == 0;
+}
+
+bool pack_meta_raw(const char *meta, const struct pack_source *source, struct raw_policy *raw)
+{
+    struct layout_info info;
+    if (meta == NULL || pack_meta_parse(meta, &info) < 0 || info.type == LAYOUT_BYTES ||
+        info.width == 0 || info.width > UINT32_MAX || info.height == 0 ||
+        info.height > UINT32_MAX || has_tiff_magic(source))
+        return false;
+    raw->width = (uint32_t)info.width;
+    raw->height = (uint32_t)info.height;
+    raw->type = info.type;
+    raw->big_endian = info.big_endian;
+    return true;
+}

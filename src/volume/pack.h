@@ -68,5 +68,8 @@ void pack_header_shape(const struct layout_info *info, struct blob_header *heade
 /* JSON text for blob_state.meta from a layout; caller frees. And back: fields absent are 0. */
 char *pack_meta_write(const struct layout_info *info);
 int pack_meta_parse(const char *meta, struct layout_info *info);
+/* A raw volume is cut by a policy that only its mount knows; `meta` (may be NULL) has its shape.
+ * Fills all of *raw but the glob; false where `source` is a TIFF, or no volume. */
+bool pack_meta_raw(const char *meta, const struct pack_source *source, struct raw_policy *raw);
 
 #endif

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """sqyctl as its users see it: every command, every error, odd names, damage everywhere."""
 
+import csv
 import fcntl
 import json
 import os
@@ -19,7 +20,7 @@ import stacks
 
 SQYCTL = os.environ["SQYCTL"]
 SHARED = os.environ.get("SQYFS_SHARED", "")
-COMMANDS = ["encode", "decode", "info", "verify", "ls", "reindex", "drain", "stats", "compact"]
+COMMANDS = ["encode", "decode", "info", "verify", "ls", "reindex", "drain", "stats", "compact", "bench"]
 PIPELINES = ["pass_through", "lz4", "bitswap1->lz4", "bitshuffle->lz4", "zstd(level=3)",
              "bitshuffle->zstd"]
 ODD_NAMES = [b"plain.tif", b"with space.tif", b"quote'\".tif", b"new\nline.tif", b"-dash.tif",
@@ -118,7 +119,7 @@ class Arguments(Place):
             self.misused(command)
             self.misused(command, "--nonsense", "a", "b")
             self.misused(command, "-Z", "a", "b")
-            if command != "verify":
+            if command not in ["verify", "bench"]:
                 self.misused(command, "a", "b", "c")
         self.misused("encode", "a")
         self.misused("decode", "a")
@@ -126,6 +127,8 @@ class Arguments(Place):
         self.misused("encode", "a", "-")
         for option in [["-p"], ["--pipeline"], ["--raw"], ["--chunk"], ["--threads"]]:
             self.misused("encode", "a", "b", *option)
+        for option in [["-p"], ["--raw"], ["--chunk"], ["--sample"], ["--seconds"], ["--csv"]]:
+            self.misused("bench", "a", *option)
 
     def test_wrong_values(self):
         plain = self.path("x")
@@ -478,7 +481,8 @@ class Outputs(Place):
         write(plain, os.urandom(3 << 20))
         blob, out = plain + ".sqy", self.path("out")
         for label, args in [(b"encoding", ["encode", plain, blob]), (b"verifying", ["verify", blob]),
-                            (b"decoding", ["decode", blob, out]), (b"compacting", ["compact", blob])]:
+                            (b"decoding", ["decode", blob, out]), (b"compacting", ["compact", blob]),
+                            (b"measuring", ["bench", "--seconds", "0", "--raw", "512x512", plain])]:
             master, slave = os.openpty()
             done = subprocess.run([SQYCTL, *args], stdout=subprocess.DEVNULL, stderr=slave, timeout=60)
             os.close(slave)
@@ -982,6 +986,144 @@ class Compact(Place):
         self.assertEqual(run("verify", store).returncode, 1)
         self.compacted(inside, data)
         self.good("verify", store)
+
+
+class Bench(Place):
+    COLUMNS = ["pipeline", "ratio", "measured_bytes", "coded_bytes", "exact", "rounds", "encode_mb_s",
+               "encode_lowest", "encode_highest", "decode_mb_s", "decode_lowest", "decode_highest"]
+
+    def measured(self, *args):
+        result = json.loads(self.good("bench", "--json", "--seconds", "0", *args))
+        for one in result["pipelines"]:
+            self.assertTrue(one["exact"])
+            self.assertGreaterEqual(one["rounds"], 3)
+            self.assertEqual(one["ratio"], result["measured_bytes"] / one["coded_bytes"])
+            for speed in [one["encode_mb_s"], one["decode_mb_s"]]:
+                self.assertLess(0, speed["lowest"])
+                self.assertLessEqual(speed["lowest"], speed["median"])
+                self.assertLessEqual(speed["median"], speed["highest"])
+        return result
+
+    def recommendation(self, result):
+        lanes = result["pipelines"]
+        fast = [one for one in lanes if one["encode_mb_s"]["median"] >= 850]
+        best = max(fast, key=lambda one: one["ratio"]) if fast else max(
+            lanes, key=lambda one: one["encode_mb_s"]["median"])
+        return best["pipeline"]
+
+    def test_a_stack(self):
+        plain, _, _ = self.make(width=64, height=50, depth=9)
+        result = self.measured(plain)
+        self.assertEqual(result["measured_bytes"], 64 * 50 * 9 * 2)
+        self.assertEqual(result["voxel_bytes"], result["measured_bytes"])
+        self.assertEqual(result["plain_bytes"], os.path.getsize(plain))
+        self.assertEqual((result["files"], result["type"]), (1, "uint16"))
+        names = [one["pipeline"] for one in result["pipelines"]]
+        self.assertLessEqual({"interlace", "interlace(entropy=0)", "bitshuffle->zstd", "lz4"}, set(names))
+        self.assertEqual(result["recommended"], self.recommendation(result))
+        self.assertTrue(result["reason"])
+
+    def test_pipelines_that_were_named(self):
+        plain, _, _ = self.make()
+        result = self.measured("-p", "zstd(level=3)", "--pipeline", "lz4", plain)
+        self.assertEqual([one["pipeline"] for one in result["pipelines"]], ["zstd(level=3)", "lz4"])
+        for wrong in ["", "nonsense", "lz4->"]:
+            self.misused("bench", "-p", wrong, plain)
+        self.misused("bench", *["-p", "lz4"] * 33, plain)
+
+    def test_every_form_gives_the_same_chunks(self):
+        voxels = stacks.voxels(64, 48, 40)
+        paths = {name: self.path(name) for name in ["a.tif", "be.tif", "a.raw", "be.raw"]}
+        write(paths["a.tif"], stacks.tiff(64, 48, 40, voxels))
+        write(paths["be.tif"], stacks.tiff(64, 48, 40, voxels, order=">"))
+        write(paths["a.raw"], voxels)
+        write(paths["be.raw"], stacks.swap(voxels, 2))
+        coded = {}
+        for name, args in {"a.tif": [], "be.tif": [], "a.raw": ["--raw", "64x48"],
+                           "be.raw": ["--raw", "64x48:uint16:be"]}.items():
+            args = ["--chunk", "64K", "-p", "interlace", *args]
+            result = self.measured(*args, paths[name])
+            self.assertGreater(result["measured_chunks"], 2)
+            coded[name] = result["pipelines"][0]["coded_bytes"]
+            blob = paths[name] + ".sqy"
+            self.good("encode", *[arg.replace("64x48", "*:64x48") for arg in args], paths[name], blob)
+            for more in [args, args[:4]]:
+                coded[name + repr(len(more))] = self.measured(*more, blob)["pipelines"][0]["coded_bytes"]
+        self.assertEqual(len(set(coded.values())), 1, coded)
+
+    def test_a_blob_of_sqeazys_own(self):
+        blob = os.path.join(SHARED, "sqeazy-vectors", "authentic")
+        if not os.path.isdir(blob):
+            self.skipTest("no shared data")
+        for name in sorted(os.listdir(blob)):
+            if name.endswith(".sqy") and run("decode", os.path.join(blob, name), "-").returncode == 0:
+                self.assertGreater(self.measured("-p", "lz4", os.path.join(blob, name))["voxel_bytes"], 0)
+
+    def test_other_types(self):
+        for size in [1, 4]:
+            plain, _, _ = self.make("t%d.tif" % size, size=size)
+            result = self.measured(plain)
+            self.assertEqual(result["type"], "uint%d" % (8 * size))
+            both = self.measured("-p", "lz4", plain, self.path("t1.tif"))
+            self.assertEqual(both["files"], 2)
+            self.assertEqual(both["type"], "uint8" if size == 1 else "various")
+
+    def test_large_files_are_sampled(self):
+        big = self.path("big.raw")
+        with open(big, "wb") as file:
+            for part in range(24):
+                file.write(bytes([part, 0]) * (1 << 19))
+        args = ["--raw", "512x512", "-p", "lz4", "--sample", "4M"]
+        result = self.measured(*args, big)
+        self.assertEqual(result["voxel_bytes"], 24 << 20)
+        self.assertEqual(result["measured_bytes"], 4 << 20)
+        text = self.good("bench", "--seconds", "0", *args, big, big).decode()
+        self.assertIn("48.00 MiB of uint16 voxels; measured on 4.00 MiB of them", text)
+
+    def test_table(self):
+        plain, _, _ = self.make()
+        text = self.good("bench", "--seconds", "0", "-p", "lz4", "-p", "bitshuffle->zstd", plain).decode()
+        for line in ["1 file, ", r"lz4 +\d+\.\d+ +\d+ \(\d+\.\.\d+\) +\d+ \(\d+\.\.\d+\)$",
+                     r"Recommended: (lz4|bitshuffle->zstd), the .*\.$"]:
+            self.assertRegex(text, re.compile("^" + line, re.M))
+
+    def test_csv(self):
+        plain, _, _ = self.make()
+        out = self.path("out.csv")
+        table = self.good("bench", "--seconds", "0", "-p", "lz4(accel=9,blocksize_kb=64)", "-p", "zstd",
+                          "--csv", out, plain)
+        self.assertIn(b"Recommended", table)
+        text = self.good("bench", "--seconds", "0", "-p", "zstd", "--csv", "-", plain).decode()
+        self.assertNotIn("Recommended", text)
+        for rows, names in [(read(out).decode(), ["lz4(accel=9,blocksize_kb=64)", "zstd"]), (text, ["zstd"])]:
+            rows = list(csv.reader(rows.splitlines()))
+            self.assertEqual(rows[0], self.COLUMNS)
+            self.assertEqual([row[0] for row in rows[1:]], names)
+            self.assertTrue(all(len(row) == len(rows[0]) and float(row[1]) > 0 for row in rows[1:]))
+        self.misused("bench", "--json", "--csv", "-", plain)
+        self.assertIn(b"no such", self.failed("bench", "--csv", self.path("no/out"), plain).stderr)
+        self.failed("bench", "--csv", self.path("none.csv"), self.path("none"))
+        self.assertFalse(os.path.exists(self.path("none.csv")))
+
+    def test_what_cannot_be_measured(self):
+        write(self.path("notes.txt"), b"text" * 1000)
+        write(self.path("empty"), b"")
+        write(self.path("broken.sqy"), b"no blob" * 1000)
+        for name in ["notes.txt", "empty"]:
+            self.assertIn(b"no voxels", self.failed("bench", self.path(name)).stderr)
+        for name in ["broken.sqy", "none", "."]:
+            self.failed("bench", self.path(name))
+        plain, _, _ = self.make()
+        self.assertEqual(self.measured("-p", "lz4", self.path("notes.txt"), plain)["files"], 2)
+        os.mkfifo(self.path("fifo"))
+        self.failed("bench", self.path("fifo"))
+
+    def test_wrong_values(self):
+        plain, _, _ = self.make()
+        for option in [["--raw", "x"], ["--raw", "*:4x4"], ["--raw", "4x4:float12"], ["--chunk", "1"],
+                       ["--sample", "1"], ["--sample", "1P"], ["--seconds", "x"], ["--seconds", "-1"],
+                       ["--seconds", "nan"], ["--seconds", ""], ["--seconds", "3601"]]:
+            self.misused("bench", *option, plain)
 
 
 class Vectors(Place):

@@ -74,6 +74,13 @@ class Mounted(Place):
         self.assertEqual(info["pipeline"], "")
         self.good("info", notes)
 
+    def test_bench(self):
+        for _ in range(2):
+            result = json.loads(self.good("bench", "--json", "--seconds", "0", self.file))
+            self.assertEqual(result["voxel_bytes"], 120 * 90 * 8 * 2)
+            self.assertEqual(result["plain_bytes"], len(self.data))
+            self.good("drain", self.mount)
+
     def test_stats(self):
         stats = json.loads(self.good("stats", "--json", self.mount))
         self.assertIsInstance(stats, dict)

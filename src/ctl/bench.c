@@ -134,12 +134,18 @@ static int add_pipeline(const struct command *command, struct bench *bench, cons
     if (bench->n_lanes == MAX_LANES)
         return args_wrong(command, "--pipeline: at most %d of them", MAX_LANES);
     int r = sqy_pipeline_parse(text, &bench->pipelines[bench->n_lanes], &err);
-    if (r == -EINVAL)
+    if (r == -EINVAL || r == -ENOTSUP)
         return args_wrong(command, "pipeline %s: at byte %zu: %s", text, err.position, err.message);
     if (r < 0)
         return say_failed("out of memory");
     bench->lanes[bench->n_lanes].pipeline = bench->pipelines[bench->n_lanes];
     bench->n_lanes++;
+    if (sqy_pipeline_needs_volume(bench->lanes[bench->n_lanes - 1].pipeline))
+        return args_wrong(
+            command,
+            "pipeline %s: a mount cannot store chunks with it: it loses something, or "
+            "needs whole stacks",
+            text);
     return EXIT_OK;
 }
 

@@ -1027,7 +1027,7 @@ class Bench(Place):
         plain, _, _ = self.make()
         result = self.measured("-p", "zstd(level=3)", "--pipeline", "lz4", plain)
         self.assertEqual([one["pipeline"] for one in result["pipelines"]], ["zstd(level=3)", "lz4"])
-        for wrong in ["", "nonsense", "lz4->"]:
+        for wrong in ["", "nonsense", "lz4->", "quantiser->lz4", "diff3x3x1->lz4"]:
             self.misused("bench", "-p", wrong, plain)
         self.misused("bench", *["-p", "lz4"] * 33, plain)
 

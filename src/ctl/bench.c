@@ -21,10 +21,18 @@
 #define SAMPLE_MIN      (1u << 20)
 #define SAMPLE_MAX      (64ull << 30)
 
-/* Every lossless pipeline that somebody might want: best ratio first. */
+/* Every lossless pipeline that somebody might want. */
 static const char *const usual[] = {
-    "interlace", "interlace(entropy=0)", "bitshuffle->zstd", "shuffle->zstd",
-    "zstd",      "bitshuffle->lz4",      "bitswap1->lz4",    "lz4",
+    "interlace",
+    "interlace(entropy=0)",
+    "delta(zigzag=1)->shuffle->zstd",
+    "bitshuffle->zstd",
+    "shuffle->zstd",
+    "zstd",
+    "bitshuffle->lz4",
+    "bitswap1->lz4",
+    "blosc",
+    "lz4",
 };
 #define N_USUAL (sizeof(usual) / sizeof(usual[0]))
 
@@ -149,6 +157,20 @@ static int add_pipeline(const struct command *command, struct bench *bench, cons
     return EXIT_OK;
 }
 
+/* But those that this build lacks. */
+static int add_usual(const struct command *command, struct bench *bench)
+{
+    int code = EXIT_OK;
+    for (size_t i = 0; i < N_USUAL && code == EXIT_OK; i++) {
+        struct sqy_pipeline *pipeline = NULL;
+        bool known = sqy_pipeline_parse(usual[i], &pipeline, NULL) == 0;
+        sqy_pipeline_free(&pipeline);
+        if (known)
+            code = add_pipeline(command, bench, usual[i]);
+    }
+    return code;
+}
+
 /* The policy of `encode --raw` for every file, whatever its name. */
 static int take_raw(const struct command *command, struct bench *bench)
 {
@@ -226,8 +248,8 @@ static int take_options(const struct command *command, struct bench *bench, int 
     }
     if (bench->json && bench->csv_path != NULL && strcmp(bench->csv_path, "-") == 0)
         return args_wrong(command, "--json and --csv cannot both go to standard output");
-    for (size_t i = 0, n = bench->n_lanes > 0 ? 0 : N_USUAL; i < n && code == EXIT_OK; i++)
-        code = add_pipeline(command, bench, usual[i]);
+    if (bench->n_lanes == 0)
+        code = add_usual(command, bench);
     *go_on = code == EXIT_OK && args_count(command, argc, 1, argc, &code);
     return code;
 }

@@ -80,6 +80,7 @@ struct peer peer_sqy_of(const char *pipeline)
 const struct peer peers_sqy[] = {
     SQY_PEER("interlace"),
     SQY_PEER("interlace(entropy=0)"),
+    SQY_PEER("delta(zigzag=1)->shuffle->zstd"),
     SQY_PEER("bitshuffle->zstd"),
     SQY_PEER("shuffle->zstd"),
     SQY_PEER("bitshuffle->lz4"),

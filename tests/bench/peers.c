@@ -1,7 +1,7 @@
 /* Our pipelines beside other lossless coders: the same voxels, one thread, one run. Byte coders get
  * the chunks that a mount would cut, image coders whole planes; every round trip is compared.
  *
- *   peers [--rounds N] [--seconds N] [--csv FILE] [--only TEXT] [-p PIPELINE]... VOLUME...
+ *   peers [--rounds N] [--seconds N] [--csv FILE] [--only TEXT]... [-p PIPELINE]... VOLUME...
  *
  * VOLUME as volumes_each() takes it. peers.sh runs it on generated and real stacks. */
 #include <errno.h>
@@ -16,18 +16,19 @@
 #define BASE_NAME "zstd 1"
 
 static const char usage[] =
-    "usage: peers [--rounds N] [--seconds N] [--csv FILE] [--only TEXT] [-p PIPELINE]... "
+    "usage: peers [--rounds N] [--seconds N] [--csv FILE] [--only TEXT]... [-p PIPELINE]... "
     "VOLUME...\n"
     "  VOLUME       FILE.tif, FILE.npy, FILE.raw:WIDTHxHEIGHT[:NOISE_LIMIT], or a folder\n"
     "  --rounds N   at most so many, 1 to 25 (5)\n"
     "  --seconds N  a peer that has used so many CPU seconds gets no third round (3)\n"
     "  --csv FILE   every measure as a line\n"
-    "  --only TEXT  peers with TEXT in their names\n"
+    "  --only TEXT  peers with TEXT in their names; may be repeated\n"
     "  -p PIPELINE  one more of ours\n";
 
 struct bench {
     struct measure_options options;
-    const char *only, *csv_path;
+    const char *only[MAX_PEERS], *csv_path;
+    unsigned n_only;
     struct peer own[MAX_OWN];
     const struct peer *peers[MAX_PEERS];
     unsigned n_own, n_peers;
@@ -36,8 +37,10 @@ struct bench {
 
 static void add_peer(struct bench *bench, const struct peer *peer)
 {
-    if (bench->n_peers < MAX_PEERS &&
-        (bench->only == NULL || strstr(peer->name, bench->only) != NULL))
+    bool wanted = bench->n_only == 0;
+    for (unsigned i = 0; i < bench->n_only; i++)
+        wanted = wanted || strstr(peer->name, bench->only[i]) != NULL;
+    if (wanted && bench->n_peers < MAX_PEERS)
         bench->peers[bench->n_peers++] = peer;
 }
 
@@ -106,7 +109,8 @@ static bool take_option(struct bench *bench, int c)
         bench->csv_path = optarg;
         return true;
     case 'o':
-        bench->only = optarg;
+        if (bench->n_only < MAX_PEERS)
+            bench->only[bench->n_only++] = optarg;
         return true;
     case 'p':
         if (bench->n_own < MAX_OWN)

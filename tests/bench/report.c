@@ -85,7 +85,7 @@ static void print_speed(const struct measure_speed *speed, int width)
 
 static void print_measure(const struct peer *peer, const struct measure *m, double noise_limit)
 {
-    printf("  %-26s", peer->name);
+    printf("  %-30s", peer->name);
     if (m->error < 0) {
         printf("  cannot encode this: %s\n", strerror(-m->error));
         return;
@@ -107,7 +107,7 @@ void report_volume(struct report *report, const struct volume *volume,
            planes->depth, (double)planes_bytes(planes) / 1e6, volume->chunks.n);
     if (volume->noise_limit > 0)
         printf("; the noise allows %.3f", volume->noise_limit);
-    printf("\n  %-26s %8s%s  %-20s  %s\n", "", "ratio", volume->noise_limit > 0 ? "  of that" : "",
+    printf("\n  %-30s %8s%s  %-20s  %s\n", "", "ratio", volume->noise_limit > 0 ? "  of that" : "",
            "encode MB/s", "decode MB/s");
     report->n_volumes[set]++;
     report->n_volumes[ALL]++;
@@ -143,7 +143,7 @@ static const struct sums *find_base(const struct report *report, enum set set, c
 static void print_mean(const struct peer *peer, const struct sums *sums, enum set set,
                        const struct sums *base)
 {
-    printf("  %-26s %8.3f", peer->name, mean(sums->ratio, sums->n));
+    printf("  %-30s %8.3f", peer->name, mean(sums->ratio, sums->n));
     if (set == GENERATED)
         printf("  %5.1f %%", 100 * mean(sums->share, sums->n));
     printf("  %8.0f  %8.0f", mean(sums->encode, sums->n), mean(sums->decode, sums->n));
@@ -156,7 +156,7 @@ static void print_mean(const struct peer *peer, const struct sums *sums, enum se
 static void print_set(const struct report *report, enum set set, const char *base_name)
 {
     const struct sums *base = find_base(report, set, base_name);
-    printf("\ngeometric means of %u %s\n  %-26s %8s%s  %8s  %8s", report->n_volumes[set],
+    printf("\ngeometric means of %u %s\n  %-30s %8s%s  %8s  %8s", report->n_volumes[set],
            set_names[set], "", "ratio", set == GENERATED ? "  of that" : "", "enc MB/s",
            "dec MB/s");
     if (base != NULL)

@@ -69,7 +69,7 @@ static int open_ours(struct bench_source *out)
 
 static int open_upstream(struct bench_source *out)
 {
-    const struct tiff_plan *tiff = &out->blob.tiff;
+    const struct tiffout *tiff = &out->blob.tiff;
     if (tiff->width > UINT32_MAX || tiff->height > UINT32_MAX)
         return -ENOTSUP;
     int r = source_voxels(&out->blob, &out->voxels, &out->plain.size);

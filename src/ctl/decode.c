@@ -107,14 +107,14 @@ static int decode_ours(struct decode *decode, const struct source *source, struc
 /* A true sqeazy blob: the voxels become a TIFF stack. */
 static int decode_upstream(struct decode *decode, const struct source *source)
 {
-    const struct tiff_plan *tiff = &source->tiff;
-    uint8_t piece[TIFF_PIECE_MAX];
+    const struct tiffout *tiff = &source->tiff;
+    uint8_t piece[TIFFOUT_PIECE_MAX];
     void *voxels;
     uint64_t bytes;
     int r = source_voxels(source, &voxels, &bytes);
     if (r < 0)
         return r;
-    r = put(&decode->out, piece, tiff_header(tiff, piece), 0);
+    r = put(&decode->out, piece, tiffout_header(tiff, piece), 0);
     if (r == 0)
         r = put(&decode->out, voxels, bytes, tiff->voxels_off);
     free(voxels);
@@ -123,7 +123,7 @@ static int decode_upstream(struct decode *decode, const struct source *source)
     if (r == 0)
         r = put(&decode->out, piece, (size_t)(tiff->ifds_off - at), at);
     for (uint64_t z = 0; z < tiff->depth && r == 0; z++)
-        r = put(&decode->out, piece, tiff_ifd(tiff, z, piece),
+        r = put(&decode->out, piece, tiffout_ifd(tiff, z, piece),
                 tiff->ifds_off + z * tiff->ifd_bytes);
     return r;
 }

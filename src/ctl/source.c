@@ -23,7 +23,7 @@ static int open_upstream(struct source *source)
         return r;
     r = scan_header_box(&source->header, shape, &bytes);
     if (r == 0)
-        r = tiff_plan(source->header.type, shape, &source->tiff);
+        r = tiffout_plan((enum layout_type)source->header.type, shape, &source->tiff);
     if (r < 0)
         sqy_header_free(&source->header);
     return r;

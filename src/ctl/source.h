@@ -7,7 +7,7 @@
 #include <sys/stat.h>
 
 #include "codec/sqy.h"
-#include "ctl/tiff.h"
+#include "image/tiffout.h"
 #include "store/blob.h"
 
 /* Of ours: whether its last checkpoint is the last that it ever had. */
@@ -26,7 +26,7 @@ struct source {
     bool voxels_only; /* ours, taken for sqeazy's own: its tail may be cut off */
     bool header_lost; /* ours, with a damaged header: all that matters lies elsewhere */
     struct sqy_header header;
-    struct tiff_plan tiff; /* the stack that it decodes to */
+    struct tiffout tiff; /* the stack that it decodes to */
 };
 
 /* -EBADMSG: no blob, or damaged at its front. -EISDIR, -ESPIPE: not a regular file. */

@@ -1,9 +1,10 @@
-#include "ctl/tiff.h"
+#include "image/tiffout.h"
 
 #include <errno.h>
 #include <string.h>
 
 #include "base/le.h"
+#include "image/span.h"
 
 #define N_TAGS 10
 
@@ -11,7 +12,7 @@ enum field { FIELD_SHORT = 3, FIELD_LONG = 4, FIELD_LONG8 = 16 };
 
 enum { SAMPLE_UNSIGNED = 1, SAMPLE_SIGNED = 2, SAMPLE_FLOAT = 3 };
 
-static bool plan_as(bool big, struct tiff_plan *plan)
+static bool plan_as(bool big, struct tiffout *plan)
 {
     plan->big = big;
     plan->voxels_off = 16;
@@ -26,20 +27,19 @@ static bool plan_as(bool big, struct tiff_plan *plan)
            (big || plan->size <= UINT32_MAX);
 }
 
-int tiff_plan(enum sqy_type type, const uint64_t shape[3], struct tiff_plan *out)
+int tiffout_plan(enum layout_type type, const uint64_t shape[3], struct tiffout *out)
 {
-    uint64_t sample = sqy_type_size(type);
+    uint64_t sample = span_type_size(type);
     if (sample == 0 || shape[0] == 0 || shape[1] == 0 || shape[2] == 0)
         return -EINVAL;
-    *out =
-        (struct tiff_plan){.type = type, .depth = shape[0], .height = shape[1], .width = shape[2]};
+    *out = (struct tiffout){.type = type, .depth = shape[0], .height = shape[1], .width = shape[2]};
     if (out->height > UINT32_MAX || out->width > UINT32_MAX ||
         __builtin_mul_overflow(out->height * out->width, sample, &out->plane_bytes))
         return -EOVERFLOW;
     return plan_as(false, out) || plan_as(true, out) ? 0 : -EOVERFLOW;
 }
 
-size_t tiff_header(const struct tiff_plan *plan, uint8_t out[TIFF_PIECE_MAX])
+size_t tiffout_header(const struct tiffout *plan, uint8_t out[TIFFOUT_PIECE_MAX])
 {
     memset(out, 0, plan->voxels_off);
     out[0] = out[1] = 'I';
@@ -54,7 +54,7 @@ size_t tiff_header(const struct tiff_plan *plan, uint8_t out[TIFF_PIECE_MAX])
     return plan->voxels_off;
 }
 
-static uint8_t *put_tag(const struct tiff_plan *plan, uint8_t *at, uint16_t tag, enum field field,
+static uint8_t *put_tag(const struct tiffout *plan, uint8_t *at, uint16_t tag, enum field field,
                         uint64_t value)
 {
     if (field == FIELD_LONG8 && !plan->big)
@@ -71,24 +71,24 @@ static uint8_t *put_tag(const struct tiff_plan *plan, uint8_t *at, uint16_t tag,
     return at + 12;
 }
 
-static unsigned sample_format(enum sqy_type type)
+static unsigned sample_format(enum layout_type type)
 {
     switch (type) {
-    case SQY_INT8:
-    case SQY_INT16:
-    case SQY_INT32:
-    case SQY_INT64:
+    case LAYOUT_INT8:
+    case LAYOUT_INT16:
+    case LAYOUT_INT32:
+    case LAYOUT_INT64:
         return SAMPLE_SIGNED;
-    case SQY_FLOAT16:
-    case SQY_FLOAT32:
-    case SQY_FLOAT64:
+    case LAYOUT_FLOAT16:
+    case LAYOUT_FLOAT32:
+    case LAYOUT_FLOAT64:
         return SAMPLE_FLOAT;
     default:
         return SAMPLE_UNSIGNED;
     }
 }
 
-size_t tiff_ifd(const struct tiff_plan *plan, uint64_t z, uint8_t out[TIFF_PIECE_MAX])
+size_t tiffout_ifd(const struct tiffout *plan, uint64_t z, uint8_t out[TIFFOUT_PIECE_MAX])
 {
     uint8_t *at = out;
     uint64_t next = z + 1 < plan->depth ? plan->ifds_off + (z + 1) * plan->ifd_bytes : 0;
@@ -99,7 +99,7 @@ size_t tiff_ifd(const struct tiff_plan *plan, uint64_t z, uint8_t out[TIFF_PIECE
     at += plan->big ? 8 : 2;
     at = put_tag(plan, at, 256, FIELD_LONG, plan->width);
     at = put_tag(plan, at, 257, FIELD_LONG, plan->height);
-    at = put_tag(plan, at, 258, FIELD_SHORT, 8 * sqy_type_size(plan->type));
+    at = put_tag(plan, at, 258, FIELD_SHORT, 8 * span_type_size(plan->type));
     at = put_tag(plan, at, 259, FIELD_SHORT, 1); /* no compression */
     at = put_tag(plan, at, 262, FIELD_SHORT, 1); /* 0 is black */
     at = put_tag(plan, at, 273, FIELD_LONG8, plan->voxels_off + z * plan->plane_bytes);
@@ -113,4 +113,37 @@ size_t tiff_ifd(const struct tiff_plan *plan, uint64_t z, uint8_t out[TIFF_PIECE
         le_store32(at, (uint32_t)next);
     at += plan->big ? 8 : 4;
     return (size_t)(at - out);
+}
+
+/* Copies what [off, off + len) has of the `n` bytes of `piece`, which lie at `at`. */
+static void lay(const uint8_t *piece, size_t n, uint64_t at, uint8_t *out, uint64_t off, size_t len)
+{
+    uint64_t start = at > off ? at : off, end = at + n < off + len ? at + n : off + len;
+    if (start < end)
+        memcpy(out + (start - off), piece + (start - at), (size_t)(end - start));
+}
+
+static size_t shorter(size_t len, uint64_t left)
+{
+    return left < len ? (size_t)left : len;
+}
+
+size_t tiffout_around(const struct tiffout *plan, uint64_t off, uint8_t *out, size_t len)
+{
+    uint8_t piece[TIFFOUT_PIECE_MAX];
+    uint64_t voxels_end = plan->voxels_off + plan->plane_bytes * plan->depth;
+    if (off < plan->voxels_off) {
+        len = shorter(len, plan->voxels_off - off);
+        lay(piece, tiffout_header(plan, piece), 0, out, off, len);
+        return len;
+    }
+    if (off < voxels_end || off >= plan->size)
+        return 0;
+    len = shorter(len, plan->size - off);
+    memset(out, 0, len);
+    uint64_t z = off > plan->ifds_off ? (off - plan->ifds_off) / plan->ifd_bytes : 0;
+    for (; z < plan->depth && plan->ifds_off + z * plan->ifd_bytes < off + len; z++)
+        lay(piece, tiffout_ifd(plan, z, piece), plan->ifds_off + z * plan->ifd_bytes, out, off,
+            len);
+    return len;
 }

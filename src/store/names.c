@@ -4,7 +4,8 @@
 #include <string.h>
 #include <strings.h>
 
-#define SUFFIX_LEN (sizeof(NAMES_SUFFIX) - 1)
+#define SUFFIX_LEN  (sizeof(NAMES_SUFFIX) - 1)
+#define FOREIGN_END ".tif" /* as long as the suffix: it always fits */
 
 /* What would be left without the suffix must be a name: ".sqy", "..sqy" and "...sqy" carry none, or
  * they would show as "", "." and "..". */
@@ -45,4 +46,44 @@ void names_to_visible(const char *stored, char visible[NAMES_MAX])
         len -= SUFFIX_LEN;
     memmove(visible, stored, len);
     visible[len] = '\0';
+}
+
+bool names_is_tiff(const char *name)
+{
+    static const char *const endings[] = {".tif", ".tiff", ".btf", ".tf8", ".tf2"};
+    size_t len = strlen(name);
+    for (size_t i = 0; i < sizeof(endings) / sizeof(endings[0]); i++) {
+        size_t n = strlen(endings[i]);
+        if (len > n && strcasecmp(name + len - n, endings[i]) == 0)
+            return true;
+    }
+    return false;
+}
+
+bool names_depends(const char *stored)
+{
+    char visible[NAMES_MAX];
+    if (!names_has_suffix(stored))
+        return false;
+    names_to_visible(stored, visible);
+    return !names_is_tiff(visible);
+}
+
+void names_to_foreign(const char *stored, char visible[NAMES_MAX])
+{
+    _Static_assert(sizeof(FOREIGN_END) == sizeof(NAMES_SUFFIX), "one takes the other's place");
+    bool bare = names_depends(stored);
+    names_to_visible(stored, visible);
+    if (bare)
+        memcpy(visible + strlen(visible), FOREIGN_END, sizeof(FOREIGN_END));
+}
+
+bool names_from_foreign(const char *visible, char stored[NAMES_MAX])
+{
+    size_t len = strnlen(visible, NAME_MAX);
+    if (len <= SUFFIX_LEN || strcmp(visible + len - SUFFIX_LEN, FOREIGN_END) != 0)
+        return false;
+    memcpy(stored, visible, len - SUFFIX_LEN);
+    memcpy(stored + len - SUFFIX_LEN, NAMES_SUFFIX, sizeof(NAMES_SUFFIX));
+    return names_depends(stored);
 }

@@ -6,7 +6,22 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "store/origin.h"
+
 #define CAPS_SUFFIX ".SQY"
+
+/* In lower case, and in capitals. */
+static void add_suffixed(struct spellings *out, const char *stored, enum spelling_whose whose)
+{
+    size_t stem = strlen(stored) - (sizeof(CAPS_SUFFIX) - 1);
+    for (unsigned caps = 0; caps < 2; caps++) {
+        char *name = out->name[out->n];
+        memcpy(name, stored, stem + sizeof(CAPS_SUFFIX));
+        if (caps)
+            memcpy(name + stem, CAPS_SUFFIX, sizeof(CAPS_SUFFIX));
+        out->whose[out->n++] = whose;
+    }
+}
 
 int spelling_all(const char *visible, struct spellings *out)
 {
@@ -16,14 +31,14 @@ int spelling_all(const char *visible, struct spellings *out)
         return -EINVAL;
     if (len > NAME_MAX)
         return -ENAMETOOLONG;
-    out->n = 0;
+    char stored[NAMES_MAX];
+    *out = (struct spellings){.n = 0};
     if (!names_has_suffix(visible))
         memcpy(out->name[out->n++], visible, len + 1);
-    if (names_fits_blob(visible)) {
-        names_to_stored(visible, true, out->name[out->n++]);
-        memcpy(out->name[out->n], visible, len);
-        memcpy(out->name[out->n++] + len, CAPS_SUFFIX, sizeof(CAPS_SUFFIX));
-    }
+    if (names_to_stored(visible, true, stored) == 0)
+        add_suffixed(out, stored, names_depends(stored) ? SPELLING_OURS : SPELLING_ANY);
+    if (names_from_foreign(visible, stored))
+        add_suffixed(out, stored, SPELLING_FOREIGN);
     return out->n > 0 ? 0 : -ENAMETOOLONG;
 }
 
@@ -33,19 +48,41 @@ bool spelling_is_absent(int error)
     return error == ENOENT || error == ENAMETOOLONG;
 }
 
+static bool fits(enum spelling_whose whose, bool foreign)
+{
+    return whose == SPELLING_ANY || (whose == SPELLING_FOREIGN) == foreign;
+}
+
+bool spelling_counts(const struct spellings *spellings, unsigned i, int fd)
+{
+    enum spelling_whose whose = spellings->whose[i];
+    return whose == SPELLING_ANY || fits(whose, origin_is_foreign_fd(fd));
+}
+
+int spelling_stat(int dir_fd, const struct spellings *spellings, unsigned i, struct stat *st)
+{
+    const char *name = spellings->name[i];
+    enum spelling_whose whose = spellings->whose[i];
+    if (fstatat(dir_fd, name, st, AT_SYMLINK_NOFOLLOW) < 0)
+        return spelling_is_absent(errno) ? -ENOENT : -errno;
+    if (whose != SPELLING_ANY && !fits(whose, origin_is_foreign(dir_fd, name)))
+        return -ENOENT;
+    return 0;
+}
+
 int spelling_find(int dir_fd, const char *visible, struct spelled *out)
 {
     int r = spelling_all(visible, &out->spellings);
     if (r < 0)
         return r;
     for (unsigned i = 0; i < out->spellings.n; i++) {
-        if (fstatat(dir_fd, out->spellings.name[i], &out->st, AT_SYMLINK_NOFOLLOW) == 0) {
+        r = spelling_stat(dir_fd, &out->spellings, i, &out->st);
+        if (r == 0) {
             out->rank = i;
             out->blob = S_ISREG(out->st.st_mode) && names_has_suffix(out->spellings.name[i]);
-            return 0;
         }
-        if (!spelling_is_absent(errno))
-            return -errno;
+        if (r != -ENOENT)
+            return r;
     }
     return -ENOENT;
 }
@@ -75,7 +112,10 @@ int spelling_remove(int dir_fd, const char *name)
 int spelling_drop_shadows(int dir_fd, const struct spelled *file)
 {
     for (unsigned i = file->spellings.n; i-- > file->rank + 1;) {
-        int r = spelling_remove(dir_fd, file->spellings.name[i]);
+        const char *name = file->spellings.name[i];
+        if (file->spellings.whose[i] == SPELLING_FOREIGN || origin_is_foreign(dir_fd, name))
+            continue;
+        int r = spelling_remove(dir_fd, name);
         if (r < 0)
             return r;
     }
@@ -86,7 +126,7 @@ static bool has_shadows(int dir_fd, const struct spelled *file)
 {
     struct stat st;
     for (unsigned i = file->rank + 1; i < file->spellings.n; i++) {
-        if (fstatat(dir_fd, file->spellings.name[i], &st, AT_SYMLINK_NOFOLLOW) == 0)
+        if (spelling_stat(dir_fd, &file->spellings, i, &st) == 0)
             return true;
     }
     return false;

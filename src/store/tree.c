@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "store/origin.h"
 #include "store/tree_impl.h"
 
 int tree_create(const struct io *io, int root_fd, struct tree **out)
@@ -81,8 +82,13 @@ int tree_lookup(struct tree *tree, int dir_fd, const char *name, struct tree_ent
         return -ENOENT;
     r = -ENOENT;
     pthread_rwlock_rdlock(&tree->lock);
-    for (unsigned i = 0; i < spellings.n && spelling_is_absent(-r); i++)
+    for (unsigned i = 0; i < spellings.n && spelling_is_absent(-r); i++) {
         r = open_entry(dir_fd, spellings.name[i], out);
+        if (r == 0 && !spelling_counts(&spellings, i, out->fd)) {
+            close(out->fd);
+            r = -ENOENT;
+        }
+    }
     pthread_rwlock_unlock(&tree->lock);
     return r < 0 && spelling_is_absent(-r) ? -ENOENT : r;
 }
@@ -165,7 +171,8 @@ static int link_locked(const struct tree *tree, int fd, bool blob, int dir_fd, c
     int r = claim_name(tree, dir_fd, name, blob, path);
     if (r < 0)
         return r;
-    if (tree_is_misplaced(st.st_mode, blob, name))
+    if (tree_is_misplaced(st.st_mode, blob, name) ||
+        (blob && names_depends(path) && origin_is_foreign_fd(fd)))
         return -EXDEV;
     /* AT_EMPTY_PATH wants a capability; the way through /proc does not. */
     snprintf(source, sizeof(source), "/proc/self/fd/%d", fd);
@@ -236,7 +243,10 @@ bool tree_show(struct tree *tree, int dir_fd, bool is_root, const char *name,
 {
     if (is_root && names_is_reserved(name))
         return false;
-    names_to_visible(name, visible);
+    if (names_depends(name) && origin_is_foreign(dir_fd, name))
+        names_to_foreign(name, visible);
+    else
+        names_to_visible(name, visible);
     struct spellings spellings;
     if (spelling_all(visible, &spellings) < 0)
         return false;
@@ -247,7 +257,7 @@ bool tree_show(struct tree *tree, int dir_fd, bool is_root, const char *name,
     pthread_rwlock_rdlock(&tree->lock);
     for (unsigned i = 0; i < rank && shown; i++) {
         struct stat st;
-        shown = fstatat(dir_fd, spellings.name[i], &st, AT_SYMLINK_NOFOLLOW) < 0;
+        shown = spelling_stat(dir_fd, &spellings, i, &st) < 0;
     }
     pthread_rwlock_unlock(&tree->lock);
     return shown;

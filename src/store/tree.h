@@ -5,7 +5,10 @@
  * read-write lock inside makes an operation atomic for lookups in this process; it is a leaf, and is
  * held over the few metadata calls that one operation needs and nothing else.
  *
- * Where both `x` and `x.sqy` exist, `x` wins. */
+ * Where both `x` and `x.sqy` exist, `x` wins. A foreign file (store/origin.h) `x.sqy` is `x.tif`; it may
+ * be moved, linked and removed as any, but only to names of TIFF stacks (else -EXDEV: copy it), and no
+ * operation on another file takes it away: where it hides below one, what needs its spelling is
+ * -EEXIST. */
 #ifndef SQYFS_STORE_TREE_H
 #define SQYFS_STORE_TREE_H
 
@@ -55,6 +58,10 @@ int tree_rename(struct tree *tree, int from_dir, const char *from, int to_dir, c
 int tree_become_blob(struct tree *tree, int fd);
 /* The way back, for a blob that was truncated to nothing. Same errors. */
 int tree_become_plain(struct tree *tree, int fd);
+/* Before the bytes of the file behind `fd` go: where it is foreign and its name says so by that alone,
+ * it gets the spelling (x.tif.sqy) that shows the same for whatever is in it. 0 also where it has no
+ * name; else the errors of tree_become_blob(). */
+int tree_fix_name(struct tree *tree, int fd);
 /* Replaces the regular file behind `fd` (either spelling) by the finished blob `temp_name` in
  * directory `temp_dir` on the same filesystem: one rename, and for a plain file the unlink of the
  * old spelling. The directories are synced. The caller has the blob open, so that its inode stays

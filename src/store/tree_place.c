@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "store/origin.h"
 #include "store/tree_impl.h"
 
 static int fd_path(int fd, char path[PATH_MAX])
@@ -47,6 +48,15 @@ static int stored_path(const struct tree *tree, int fd, char path[PATH_MAX], str
     return there.st_ino == st->st_ino && there.st_dev == st->st_dev ? 0 : -ESTALE;
 }
 
+/* How the file behind `fd` shows. */
+static void show(int fd, const char *stored, char visible[NAMES_MAX])
+{
+    if (names_depends(stored) && origin_is_foreign_fd(fd))
+        names_to_foreign(stored, visible);
+    else
+        names_to_visible(stored, visible);
+}
+
 int tree_path(struct tree *tree, int fd, char *path, size_t len)
 {
     char raw[PATH_MAX];
@@ -61,7 +71,10 @@ int tree_path(struct tree *tree, int fd, char *path, size_t len)
     while (strcmp(raw, ".") != 0 && rest != NULL) {
         char visible[NAMES_MAX];
         const char *part = strsep(&rest, "/");
-        names_to_visible(part, visible);
+        if (rest == NULL)
+            show(fd, part, visible);
+        else
+            names_to_visible(part, visible);
         int n = snprintf(path + used, len - used, "%s%s", used > 0 ? "/" : "", visible);
         if ((size_t)n >= len - used)
             return -ENAMETOOLONG;
@@ -88,7 +101,7 @@ int tree_place_find(const struct tree *tree, int fd, struct tree_place *out)
     char *slash = strrchr(path, '/');
     const char *base = slash != NULL ? slash + 1 : path;
     memcpy(out->stored, base, strlen(base) + 1);
-    names_to_visible(out->stored, out->visible);
+    show(fd, out->stored, out->visible);
     if (slash != NULL)
         *slash = '\0';
     out->dir_fd =
@@ -148,4 +161,17 @@ int tree_become_plain(struct tree *tree, int fd)
     int r = respell_locked(tree, fd, false);
     pthread_rwlock_unlock(&tree->lock);
     return r;
+}
+
+int tree_fix_name(struct tree *tree, int fd)
+{
+    char path[PATH_MAX];
+    struct stat st;
+    pthread_rwlock_wrlock(&tree->lock);
+    int r = stored_path(tree, fd, path, &st);
+    const char *slash = r == 0 ? strrchr(path, '/') : NULL;
+    if (r == 0 && names_depends(slash != NULL ? slash + 1 : path) && origin_is_foreign_fd(fd))
+        r = respell_locked(tree, fd, true);
+    pthread_rwlock_unlock(&tree->lock);
+    return r == -ESTALE ? 0 : r;
 }

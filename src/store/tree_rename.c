@@ -4,7 +4,16 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "store/origin.h"
 #include "store/tree_impl.h"
+
+/* A foreign file shows under the name of a TIFF stack and no other; a copy of it may have any. */
+static bool must_be_copied(int dir_fd, const struct spelled *file, const char *name)
+{
+    if (tree_is_misplaced(file->st.st_mode, file->blob, name))
+        return true;
+    return file->blob && !names_is_tiff(name) && origin_is_foreign(dir_fd, spelling_of(file));
+}
 
 /* Both names change places; each must then be spelled for what it is. */
 static int exchange(const struct tree *tree, const struct tree_end *from, const struct spelled *a,
@@ -15,8 +24,7 @@ static int exchange(const struct tree *tree, const struct tree_end *from, const 
         names_to_stored(from->name, b->blob, a_path) < 0)
         return -EINVAL;
     if (strcmp(b_path, spelling_of(b)) != 0 || strcmp(a_path, spelling_of(a)) != 0 ||
-        tree_is_misplaced(a->st.st_mode, a->blob, to->name) ||
-        tree_is_misplaced(b->st.st_mode, b->blob, from->name))
+        must_be_copied(from->dir_fd, a, to->name) || must_be_copied(to->dir_fd, b, from->name))
         return -EINVAL;
     int r = spelling_drop_shadows(from->dir_fd, a);
     if (r == 0)
@@ -34,6 +42,9 @@ int tree_move(const struct tree *tree, const struct tree_end *from, const char *
         int r = io->rename(io, from->dir_fd, a_path, to->dir_fd, path, RENAME_NOREPLACE);
         if (r != -EINVAL && r != -ENOSYS) /* a filesystem that has no such thing */
             return r;
+        struct stat st;
+        if (fstatat(to->dir_fd, path, &st, AT_SYMLINK_NOFOLLOW) == 0)
+            return -EEXIST;
     }
     return io->rename(io, from->dir_fd, a_path, to->dir_fd, path, 0);
 }
@@ -70,7 +81,7 @@ static int replace(const struct tree *tree, const struct tree_end *from, const s
         return tree_move(tree, from, spelling_of(a), to, path, false);
     if (spelling_rank(&b->spellings, path) > b->rank)
         return move_below(from, spelling_of(a), to, path, spelling_of(b));
-    r = tree_move(tree, from, spelling_of(a), to, path, false);
+    r = tree_move(tree, from, spelling_of(a), to, path, true);
     return r < 0 ? r : spelling_remove(to->dir_fd, spelling_of(b));
 }
 
@@ -94,7 +105,7 @@ static int rename_locked(const struct tree *tree, const struct tree_end *from,
         return exchange(tree, from, &a, to, &b);
     if (there == 0 && (flags & RENAME_NOREPLACE))
         return -EEXIST;
-    if (tree_is_misplaced(a.st.st_mode, a.blob, to->name))
+    if (must_be_copied(from->dir_fd, &a, to->name))
         return -EXDEV;
     char path[NAMES_MAX];
     r = names_to_stored(to->name, a.blob, path);

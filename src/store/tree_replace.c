@@ -3,6 +3,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "store/origin.h"
 #include "store/tree_impl.h"
 
 /* `dir_fd` may be O_PATH. */
@@ -31,6 +32,8 @@ static int check_shown(const struct tree_place *place, const char *path)
     if (strcmp(path, place->stored) == 0)
         return 0;
     int r = spelling_find(place->dir_fd, place->visible, &shown);
+    if (r == 0 && origin_is_foreign(place->dir_fd, path))
+        r = -EEXIST;
     if (r < 0)
         return r;
     return strcmp(spelling_of(&shown), place->stored) == 0 ? 0 : -EEXIST;

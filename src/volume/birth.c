@@ -13,7 +13,6 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -21,18 +20,6 @@
 #include "store/names.h"
 
 enum verdict { VERDICT_OPEN, VERDICT_BLOB, VERDICT_PLAIN };
-
-static bool looks_like_tiff(const char *name)
-{
-    static const char *const endings[] = {".tif", ".tiff", ".btf", ".tf8", ".tf2"};
-    size_t len = strlen(name);
-    for (size_t i = 0; i < sizeof(endings) / sizeof(endings[0]); i++) {
-        size_t n = strlen(endings[i]);
-        if (len > n && strcasecmp(name + len - n, endings[i]) == 0)
-            return true;
-    }
-    return false;
-}
 
 static enum verdict judge(const struct stack *stack, bool final)
 {
@@ -53,7 +40,7 @@ static enum verdict judge(const struct stack *stack, bool final)
     }
     if (!final)
         return VERDICT_OPEN;
-    return fits && looks_like_tiff(name) && stack->overlay.bytes > 0 ? VERDICT_BLOB : VERDICT_PLAIN;
+    return fits && names_is_tiff(name) && stack->overlay.bytes > 0 ? VERDICT_BLOB : VERDICT_PLAIN;
 }
 
 /* Renames and writes the header. No lock held; `transition` keeps everybody else out. */

@@ -9,21 +9,14 @@
 
 #include "ctl/frames.h"
 #include "volume/scan.h"
-
-/* No sink packs tighter: what claims more voxels than this many times its coded bytes is damaged,
- * and must not make us ask for the memory. */
-#define SOURCE_MAX_RATIO  65536u
-#define SOURCE_ALWAYS_FIT (64u << 20)
+#include "volume/sqeazy.h"
 
 static int open_upstream(struct source *source)
 {
-    uint64_t shape[3], bytes;
     int r = scan_header_read(&io_system, source->fd, &source->header);
     if (r < 0)
         return r;
-    r = scan_header_box(&source->header, shape, &bytes);
-    if (r == 0)
-        r = tiffout_plan((enum layout_type)source->header.type, shape, &source->tiff);
+    r = sqeazy_plan(&source->header, &source->tiff);
     if (r < 0)
         sqy_header_free(&source->header);
     return r;
@@ -114,27 +107,13 @@ void source_close(struct source *source)
     close(source->fd);
 }
 
-static int decode(const struct source *source, const void *payload, size_t payload_len,
-                  void *voxels, size_t bytes)
-{
-    struct sqy_ctx *ctx;
-    int r = sqy_ctx_create(&ctx);
-    if (r < 0)
-        return r;
-    r = sqy_decode_volume(ctx, &source->header, payload, payload_len, voxels, bytes);
-    sqy_ctx_free(&ctx);
-    return r == -EINVAL ? -ENOTSUP : r; /* a pipeline that is not known here */
-}
-
 int source_voxels(const struct source *source, void **voxels, uint64_t *bytes)
 {
     size_t header_bytes = source->header.header_bytes;
-    if ((uint64_t)source->st.st_size < header_bytes)
+    if (!sqeazy_is_plausible(&source->header, &source->tiff, (uint64_t)source->st.st_size))
         return -EBADMSG;
     size_t payload_len = (size_t)source->st.st_size - header_bytes;
     uint64_t len = source->tiff.plane_bytes * source->tiff.depth;
-    if (len > SOURCE_ALWAYS_FIT && len / SOURCE_MAX_RATIO > payload_len)
-        return -EBADMSG;
     void *payload = malloc(payload_len > 0 ? payload_len : 1);
     void *out = malloc((size_t)len);
     int r = payload == NULL || out == NULL ? -ENOMEM : 0;
@@ -145,7 +124,7 @@ int source_voxels(const struct source *source, void **voxels, uint64_t *bytes)
     if (source->voxels_only && r == 0)
         payload_len = frames_whole(payload, payload_len);
     if (r == 0)
-        r = decode(source, payload, payload_len, out, (size_t)len);
+        r = sqeazy_decode(&source->header, payload, payload_len, out, (size_t)len);
     free(payload);
     if (r < 0) {
         free(out);

@@ -37,6 +37,11 @@ static int open_handle(struct request *r, struct inode *inode, int *rw_fd, struc
 {
     bool write = opens_for_write(r->fi.flags), fresh = *rw_fd >= 0;
     int e = stack_open(inode->stack, write, *rw_fd);
+    if (e == -EROFS && r->fi.flags & O_TRUNC && write) { /* not to be changed, but to be replaced */
+        e = stack_truncate(inode->stack, 0);
+        if (e == 0)
+            e = stack_open(inode->stack, write, -1);
+    }
     if (e < 0)
         return e;
     *rw_fd = -1;
@@ -246,7 +251,7 @@ void file_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fu
     r->buffer = buffer;
     r->size = size;
     r->off = off;
-    request_defer(r, FS_READ);
+    request_defer(r, stack_is_slow(handle->inode->stack) ? FS_WHOLE : FS_READ);
 }
 
 static void reply_write(fuse_req_t req, size_t size, int r)

@@ -9,8 +9,8 @@ static const struct {
     const char *name;
     unsigned n_threads;
 } pool_of[FS_N_POOLS] = {
-    [FS_META] = {"fs-meta", 8}, [FS_READ] = {"fs-read", 6},       [FS_WRITE] = {"fs-write", 4},
-    [FS_SYNC] = {"fs-sync", 6}, [FS_COMMAND] = {"fs-command", 2},
+    [FS_META] = {"fs-meta", 8},   [FS_READ] = {"fs-read", 6}, [FS_WRITE] = {"fs-write", 4},
+    [FS_WHOLE] = {"fs-whole", 4}, [FS_SYNC] = {"fs-sync", 6}, [FS_COMMAND] = {"fs-command", 2},
 };
 
 static int create_parts(struct fs *fs)

@@ -24,6 +24,7 @@
 enum fs_pool {
     FS_META,    /* names, attributes, open, release */
     FS_READ,    /* reads that go to disk or decode */
+    FS_WHOLE,   /* reads that first decode a whole file: seconds */
     FS_WRITE,   /* writes for which there is no room just now */
     FS_SYNC,    /* fsync */
     FS_COMMAND, /* drain, compact: minutes */

@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "volume/foreign.h"
+
 static bool same_time(const struct timespec *a, const struct timespec *b)
 {
     return a->tv_sec == b->tv_sec && a->tv_nsec == b->tv_nsec;
@@ -119,6 +121,12 @@ static int read_attr(struct stack *stack, const struct stat *st, struct stack_at
     if (index_get_by_stat(stack->volume->index, st, attr_from_row, attr) != 0) {
         struct blobref *ref;
         int r = stack_open_blob(stack, false, &ref);
+        if (r == -EMEDIUMTYPE) {
+            r = foreign_attr(stack, st, attr);
+            if (r >= 0)
+                stack_attr_set(attr, st);
+            return r;
+        }
         if (r < 0)
             return r;
         struct blob_state state;
@@ -154,6 +162,14 @@ static bool getattr_from_memory(struct stack *stack, struct stat *st)
         else
             return false;
         return true;
+    case STACK_FOREIGN:
+        if (stack->scratch != NULL)
+            fill_stat(stack, st, stack->size, &stack->loaded.stored_mtime);
+        else if (stack_attr_fits(&stack->attr, st))
+            fill_stat(stack, st, stack->attr.size, &stack->attr.mtime);
+        else
+            return false;
+        return true;
     }
     return true;
 }
@@ -184,7 +200,7 @@ int stack_getattr(struct stack *stack, struct stat *st)
         return 0;
     struct stack_attr attr;
     int r = read_attr(stack, st, &attr);
-    bool broken = r == -EBADMSG || r == -EMEDIUMTYPE || r == -ENOTSUP;
+    bool broken = r == -EBADMSG || r == -ENOTSUP;
     if (r < 0 && !broken)
         return r;
     pthread_mutex_lock(&stack->lock);
@@ -213,6 +229,8 @@ static int utimens_backing(const struct stack *stack, const struct timespec time
 static int set_mtime(struct stack *stack, const struct timespec *mtime)
 {
     int r = stack_load(stack, true);
+    if (stack->kind == STACK_FOREIGN)
+        return 0; /* its time is the backing file's */
     if (r < 0)
         return r;
     struct timespec now = now_real();
@@ -267,9 +285,12 @@ int stack_info(struct stack *stack, struct stack_info *out)
         return r;
     out->plain_bytes = (uint64_t)st.st_size;
     pthread_mutex_lock(&stack->lock);
-    if (stack->kind == STACK_BLOB && !stack->damaged) {
+    if ((stack->kind == STACK_BLOB || stack->kind == STACK_FOREIGN) && !stack->damaged) {
         bool keep = stack->blob != NULL;
-        if (stack_load(stack, false) >= 0 && stack_choose_pipeline(stack, "") >= 0)
+        int loaded = stack_load(stack, false);
+        if (stack->scratch != NULL)
+            snprintf(out->pipeline, sizeof(out->pipeline), "%s", scratch_pipeline(stack->scratch));
+        else if (loaded >= 0 && stack_choose_pipeline(stack, "") >= 0)
             snprintf(out->pipeline, sizeof(out->pipeline), "%s",
                      sqy_pipeline_short(stack->pipeline));
         if (!keep)

@@ -18,6 +18,7 @@
 
 #include "base/log.h"
 #include "store/names.h"
+#include "volume/foreign.h"
 
 enum verdict { VERDICT_OPEN, VERDICT_BLOB, VERDICT_PLAIN };
 
@@ -171,6 +172,9 @@ int birth_classify(struct stack *stack, bool final)
 /* Empties the file, then gives it its plain name back where it may have one. No lock held. */
 static int unmake_blob(struct stack *stack, int fd, bool *named_blob)
 {
+    int r = tree_fix_name(stack->volume->tree, stack->fd);
+    if (r < 0)
+        return r;
     if (ftruncate(fd, 0) < 0)
         return -errno;
     char path[PATH_MAX];
@@ -206,7 +210,7 @@ int birth_reset(struct stack *stack)
         pthread_cond_wait(&stack->changed, &stack->lock);
     if (stack->kind == STACK_PLAIN)
         return reset_plain(stack);
-    if (stack->kind != STACK_BLOB)
+    if (stack->kind != STACK_BLOB && stack->kind != STACK_FOREIGN)
         return 0;
     stack->transition = true;
     job_mark_stale(stack, 0, UINT64_MAX);
@@ -224,6 +228,7 @@ int birth_reset(struct stack *stack)
         return r;
     }
     blobref_put(stack->volume, &stack->blob);
+    foreign_unload(stack);
     overlay_clear_all(&stack->overlay);
     layout_destroy(&stack->layout);
     sqy_pipeline_free(&stack->pipeline);

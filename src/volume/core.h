@@ -7,6 +7,9 @@
  *   BLOB  --birth_reset()-----> EMPTY   truncated to nothing: born again by its next bytes
  *   PLAIN --birth_reset()-----> EMPTY   the same, where it has no other links
  *   PLAIN --compact.c---------> BLOB    renamed to a stack's name, when idle
+ *   BLOB  --foreign_became()--> FOREIGN opened, and found to be sqeazy's own: foreign.h
+ *   FOREIGN --stack_refresh()-> BLOB    somebody put another file in its place
+ *   FOREIGN --birth_reset()---> EMPTY   truncated to nothing
  *
  * Where the only copy of a byte lies, and what happens to it there:
  *
@@ -46,6 +49,7 @@
 #include "volume/coder.h"
 #include "volume/overlay.h"
 #include "volume/policy.h"
+#include "volume/scratch.h"
 #include "volume/volume.h"
 
 #define VOLUME_BUCKETS      4096u /* of the table of stacks */
@@ -66,7 +70,7 @@ struct blobref {
     bool writable;
 };
 
-enum stack_kind { STACK_EMPTY, STACK_PLAIN, STACK_BLOB };
+enum stack_kind { STACK_EMPTY, STACK_PLAIN, STACK_BLOB, STACK_FOREIGN };
 
 struct job;
 
@@ -105,13 +109,14 @@ struct stack {
     unsigned plain_io; /* reads and writes of data_fd under way */
     int data_fd;       /* of an EMPTY or PLAIN file; -1 */
     bool data_rw;
-    struct blobref *blob; /* of a BLOB that is loaded */
+    struct blobref *blob;    /* of a BLOB that is loaded */
+    struct scratch *scratch; /* of a FOREIGN one that is loaded */
     struct sqy_pipeline *pipeline;
     struct overlay overlay;
     struct layout *layout;
     struct layout_piece since_layout; /* written since the layout was fed last, more or less */
     bool layout_behind;               /* it wants bytes that were not in memory */
-    uint64_t size;                    /* of an EMPTY one or a loaded BLOB */
+    uint64_t size;                    /* of an EMPTY one, a loaded BLOB or FOREIGN one */
     struct timespec mtime;
     struct timespec ctime;     /* when somebody last changed the file, not when we stored it; ... */
     struct timespec own_ctime; /* ... shown while the backing file's is what storing it has left */
@@ -139,7 +144,7 @@ struct stack {
     bool rewrite_queued; /* or under way */
     struct work rewrite_work;
     struct stack_attr attr;
-    struct stack_attr loaded; /* the backing file when the blob was loaded; read-only mounts look */
+    struct stack_attr loaded; /* the backing file when it was loaded: FOREIGN, or read-only mount */
     uint64_t read_end;        /* where the last read stopped: sequential readers */
     unsigned prefetching;
 };
@@ -161,6 +166,7 @@ struct volume {
     int state_fd; /* STORE/.sqyfs; -1 read-only without one */
     struct spool *spool;
     struct cache *cache;
+    struct scratch_pool *scratches;
     struct index *index;
     struct policy *policy;
     struct workq *encoders, *tenders, *rewriters;
@@ -239,7 +245,8 @@ int stack_open_blob(struct stack *stack, bool writable, struct blobref **out); /
 int stack_choose_pipeline(struct stack *stack, const char *dir);
 /* Descriptor of an EMPTY or PLAIN file's bytes into data_fd; lock held. */
 int stack_open_data(struct stack *stack, bool write);
-/* Loads the blob of a BLOB stack; lock held, released meanwhile. */
+/* Loads the blob of a BLOB stack, or what a FOREIGN one decodes to (-EROFS where it is to be
+ * writable); which of them it is shows only now. Lock held, released meanwhile. */
 int stack_load(struct stack *stack, bool writable);
 /* Loads, makes the layout, feeds it; lock held, released meanwhile. */
 int stack_load_layout(struct stack *stack);

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "store/names.h"
+#include "volume/foreign.h"
 #include "volume/scan.h"
 
 struct blobref *blobref_create(struct volume *volume, struct blob *blob, bool writable)
@@ -129,16 +130,27 @@ static void take_state(struct stack *stack)
 int stack_load(struct stack *stack, bool writable)
 {
     stack_wait_transition(stack);
-    if (stack->kind != STACK_BLOB || (stack->blob != NULL && (stack->blob->writable || !writable)))
+    bool foreign = stack->kind == STACK_FOREIGN;
+    if (foreign && (writable || stack->scratch != NULL))
+        return writable ? -EROFS : 0;
+    if (!foreign && (stack->kind != STACK_BLOB ||
+                     (stack->blob != NULL && (stack->blob->writable || !writable))))
         return 0;
     stack->transition = true;
     pthread_mutex_unlock(&stack->lock);
     struct blobref *ref = NULL;
-    int r = stack_open_blob(stack, writable, &ref);
+    struct scratch *scratch = NULL;
+    int r = foreign ? -EMEDIUMTYPE : stack_open_blob(stack, writable, &ref);
+    if (r == -EMEDIUMTYPE)
+        r = foreign_open(stack, &scratch);
     pthread_mutex_lock(&stack->lock);
     stack->transition = false;
     pthread_cond_broadcast(&stack->changed);
-    if (r == -EBADMSG || r == -EMEDIUMTYPE || r == -ENOTSUP) {
+    if (scratch != NULL) {
+        r = foreign_became(stack, scratch);
+        return r == 0 && writable ? -EROFS : r;
+    }
+    if (r == -EBADMSG || r == -ENOTSUP) {
         volume_note_damaged(stack, 0, "cannot be opened as a blob; see sqyctl verify");
         return -EIO;
     }
@@ -184,8 +196,23 @@ static bool is_emptied(const struct stack *stack, const struct stat *seen)
            !is_filled(stack);
 }
 
+/* We never write to it, so any change is somebody's. Lock held. */
+static void refresh_foreign(struct stack *stack, const struct stat *st)
+{
+    if (stack->transition || !foreign_is_moved(stack, st))
+        return;
+    foreign_unload(stack);
+    stack->kind = STACK_BLOB;
+    stack->attr.valid = false;
+    stack->damaged = false;
+}
+
 void stack_refresh(struct stack *stack, const struct stat *st)
 {
+    if (stack->kind == STACK_FOREIGN)
+        refresh_foreign(stack, st);
+    if (stack->kind == STACK_FOREIGN)
+        return;
     bool mine = !stack->volume->config.read_only &&
                 (stack->kind != STACK_EMPTY || stack->modified || stack->overlay.bytes > 0);
     if (mine && stack->kind == STACK_BLOB && is_emptied(stack, st))
@@ -326,6 +353,7 @@ void stack_unload_if_idle(struct stack *stack)
     sqy_pipeline_free(&stack->pipeline);
     if (stack->kind == STACK_BLOB)
         blobref_put(stack->volume, &stack->blob);
+    foreign_unload(stack);
     if (stack->data_fd >= 0)
         close(stack->data_fd);
     stack->data_fd = -1;

@@ -116,14 +116,32 @@ static int refill_file(void *ctx, const struct scan_file *file)
     return 0;
 }
 
+/* Where a blob of this visible path lies, or a file of sqeazy's own. */
+static bool is_stored(struct volume *volume, const char *path)
+{
+    char parent[PATH_MAX];
+    const char *slash = strrchr(path, '/');
+    size_t len = slash != NULL ? (size_t)(slash - path) : 0;
+    if (len >= sizeof(parent))
+        return false;
+    memcpy(parent, path, len);
+    parent[len] = '\0';
+    int dir_fd =
+        openat(tree_root(volume->tree), len > 0 ? parent : ".", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    struct tree_entry entry;
+    if (dir_fd < 0)
+        return errno != ENOENT && errno != ENOTDIR;
+    int r = tree_lookup(volume->tree, dir_fd, slash != NULL ? slash + 1 : path, &entry);
+    close(dir_fd);
+    if (r == 0)
+        close(entry.fd);
+    return r == 0 ? entry.blob : r != -ENOENT;
+}
+
 static int refill_gone(void *ctx, const struct index_row *row)
 {
     struct refill *refill = ctx;
-    struct stat st;
-    char stored[PATH_MAX + sizeof(NAMES_SUFFIX)];
-    snprintf(stored, sizeof(stored), "%s%s", row->path, NAMES_SUFFIX);
-    if (fstatat(tree_root(refill->volume->tree), stored, &st, AT_SYMLINK_NOFOLLOW) == 0 ||
-        errno != ENOENT)
+    if (is_stored(refill->volume, row->path))
         return 0;
     char **grown = realloc(refill->gone, (refill->n_gone + 1) * sizeof(*grown));
     if (grown == NULL)

@@ -11,6 +11,8 @@
 #include <string.h>
 #include <sys/uio.h>
 
+#include "volume/foreign.h"
+
 /* How far a sequential reader is decoded ahead of, in plain bytes, and the most chunks at a time.
  */
 #define READ_AHEAD_BYTES  (8u << 20)
@@ -191,6 +193,8 @@ static ssize_t read_held(struct stack *stack, uint8_t *buf, size_t len, uint64_t
             want = (size_t)(stack->size - at);
         if (stack->kind == STACK_BLOB && stack->blob == NULL) { /* exchanged under our hands */
             r = wait ? stack_load(stack, false) : -EAGAIN;
+            if (r >= 0 && stack->kind == STACK_FOREIGN)
+                r = -ESTALE;
             if (r < 0)
                 break;
             continue;
@@ -325,7 +329,9 @@ ssize_t read_stack(struct stack *stack, void *buf, size_t len, uint64_t off, boo
         r = 0;
         if (stack->kind == STACK_BLOB && stack->blob == NULL)
             r = wait ? stack_load(stack, false) : -EAGAIN;
-        if (r >= 0)
+        if (r >= 0 && stack->kind == STACK_FOREIGN)
+            r = foreign_read(stack, buf, len, off, wait);
+        else if (r >= 0)
             r = read_held(stack, buf, len, off, true, wait);
     }
     pthread_mutex_unlock(&stack->lock);

@@ -50,6 +50,8 @@ static int begin_change(struct stack *stack, bool load)
         return stack_open_data(stack, true);
     if (stack->kind == STACK_BLOB)
         return load ? stack_load(stack, true) : 0;
+    if (stack->kind == STACK_FOREIGN)
+        return load ? -EROFS : 0;
     return stack_open_data(stack, true);
 }
 
@@ -217,7 +219,9 @@ int64_t stack_seek(struct stack *stack, uint64_t off, int whence)
         }
     } else {
         r = stack_load(stack, false);
-        if (r >= 0)
+        if (r >= 0 && stack->kind == STACK_FOREIGN) /* a TIFF without holes */
+            r = off >= stack->size ? -ENXIO : (int64_t)(whence == SEEK_DATA ? off : stack->size);
+        else if (r >= 0)
             r = off >= stack->size ? -ENXIO : seek_held(stack, off, whence == SEEK_DATA);
     }
     pthread_mutex_unlock(&stack->lock);

@@ -9,6 +9,7 @@
 
 #include "store/tree.h"
 #include "volume/pack.h"
+#include "volume/sqeazy.h"
 
 /* ---- rows ---- */
 
@@ -149,20 +150,23 @@ static int upstream_row(const struct io *io, int fd, struct scan_row *out)
     int r = scan_header_read(io, fd, &header);
     if (r < 0)
         return r;
-    uint64_t shape[3];
-    r = scan_header_box(&header, shape, &out->row.plain_bytes);
+    struct tiffout plan;
+    r = sqeazy_plan(&header, &plan);
+    if (r >= 0 && !sqeazy_is_plausible(&header, &plan, out->row.stored_bytes))
+        r = -EBADMSG;
     if (r >= 0)
         r = set_pipeline(out, header.pipename);
     if (r >= 0) {
         out->row.type = type_text(header.type);
-        out->row.depth = shape[0];
-        out->row.height = shape[1];
-        out->row.width = shape[2];
+        out->row.plain_bytes = plan.size;
+        out->row.depth = plan.depth;
+        out->row.height = plan.height;
+        out->row.width = plan.width;
         out->row.spp = 1;
         out->row.state = "stored";
     }
     sqy_header_free(&header);
-    return r;
+    return r == -EOVERFLOW ? -EBADMSG : r;
 }
 
 int scan_row_file(const struct io *io, int fd, const struct stat *backing, const char *path,

@@ -8,6 +8,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "volume/foreign.h"
+
 static struct stack **bucket_of(struct volume *volume, uint64_t dev, uint64_t ino)
 {
     uint64_t hash = (ino ^ dev * 0x9e3779b97f4a7c15u) * 0xff51afd7ed558ccdu;
@@ -134,6 +136,7 @@ void stack_ref(struct stack *stack)
 static void free_stack(struct stack *stack)
 {
     blobref_put(stack->volume, &stack->blob);
+    foreign_unload(stack);
     overlay_clear_all(&stack->overlay);
     layout_destroy(&stack->layout);
     sqy_pipeline_free(&stack->pipeline);
@@ -256,10 +259,12 @@ int stack_open(struct stack *stack, bool write, int rw_fd)
     /* A reader of a blob that is open need not wait, not even for a rewrite. */
     if (write || stack->kind != STACK_BLOB || stack->blob == NULL)
         stack_wait_transition(stack);
-    if (stack->kind == STACK_BLOB) {
+    if (stack->kind == STACK_BLOB || stack->kind == STACK_FOREIGN) {
         if (rw_fd >= 0)
             close(rw_fd);
         r = stack->blob != NULL ? 0 : stack_load(stack, false);
+        if (r >= 0 && write && stack->kind == STACK_FOREIGN)
+            r = -EROFS;
         if (r == -EIO && write) /* whoever opens it to write it anew must get that far */
             r = 0;
     } else if (rw_fd >= 0 && stack->data_fd < 0) {
@@ -274,6 +279,8 @@ int stack_open(struct stack *stack, bool write, int rw_fd)
         stack->writers++;
     else if (r >= 0)
         stack->readers++;
+    else
+        stack_unload_if_idle(stack);
     pthread_mutex_unlock(&stack->lock);
     return r;
 }

@@ -152,6 +152,7 @@ static void *tick_thread(void *arg)
             break;
         pthread_mutex_unlock(&volume->lock);
         tick(volume);
+        scratch_tick(volume->scratches);
         pthread_mutex_lock(&volume->lock);
     }
     pthread_mutex_unlock(&volume->lock);
@@ -217,12 +218,28 @@ static int start_threads(const struct opening *opening)
     return r < 0 ? opening_fail(opening, r, "cannot start threads: %s", strerror(-r)) : 0;
 }
 
+/* What is decoded as a whole overflows to where the index lies. */
+static int open_scratches(struct volume *volume)
+{
+    int dir_fd = -1;
+    if (volume->config.statedir != NULL)
+        dir_fd = open(volume->config.statedir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    else if (volume->state_fd >= 0)
+        dir_fd = fcntl(volume->state_fd, F_DUPFD_CLOEXEC, 0);
+    int r = scratch_pool_create(volume->io, dir_fd, &volume->scratches);
+    if (r < 0 && dir_fd >= 0)
+        close(dir_fd);
+    return r;
+}
+
 static int open_memory(const struct opening *opening)
 {
     struct volume *volume = opening->volume;
     int r = spool_create(volume->config.spool, &volume->spool);
     if (r >= 0)
         r = cache_create(volume->config.cache, &volume->cache);
+    if (r >= 0)
+        r = open_scratches(volume);
     return r < 0 ? opening_fail(opening, r, "cannot get the memory for spool and cache: %s",
                                 strerror(-r))
                  : 0;
@@ -297,6 +314,7 @@ static void free_volume(struct volume *volume)
     for (unsigned i = 0; i < volume->n_coders; i++)
         coder_destroy(&volume->coders[i]);
     cache_destroy(&volume->cache);
+    scratch_pool_destroy(&volume->scratches);
     spool_destroy(&volume->spool);
     index_close(&volume->index);
     policy_close(&volume->policy);

@@ -86,9 +86,13 @@ bool stack_is_blob(struct stack *stack);
 
 /* A handle is opened and closed. For writing the backing file is opened read-write, or `rw_fd` (>=
  * 0) is taken, as from tree_create_file(). When the last writer has gone the stack is settled in
- * the background: remaining bytes encoded, provisional chunks cut again, checkpointed. [waits] */
+ * the background: remaining bytes encoded, provisional chunks cut again, checkpointed. -EROFS for
+ * writing to a file of sqeazy's own, unless stack_truncate() has emptied it. [waits] */
 int stack_open(struct stack *stack, bool write, int rw_fd);
 void stack_release(struct stack *stack, bool write);
+
+/* Whether reading it may take seconds: a file of sqeazy's own, which is decoded as a whole. */
+bool stack_is_slow(struct stack *stack);
 
 /* Bytes read (short only at the end of the file), or a negative errno. -EAGAIN where !wait and it
  * would have to read the disk or decode. EIO for a damaged chunk, which is logged. */

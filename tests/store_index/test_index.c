@@ -592,8 +592,8 @@ static void foreign_files_are_replaced(void **state)
 static void other_schemas_are_replaced(void **state)
 {
     static const char *const changes[] = {
-        "PRAGMA user_version = 1",
-        "PRAGMA user_version = 3",
+        "PRAGMA user_version = 2",
+        "PRAGMA user_version = 4",
         "PRAGMA user_version = 0",
         "PRAGMA application_id = 5",
         "ALTER TABLE stacks RENAME TO other",

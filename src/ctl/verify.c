@@ -223,6 +223,26 @@ static int verify_found(void *ctx, const struct scan_file *file)
     return 0;
 }
 
+/* Sound or not, nobody can see it. */
+static int tell_hidden(void *ctx, const struct scan_file *file)
+{
+    struct dir_ctx *walk = ctx;
+    char *path = join(walk->dir, file->stored_path);
+    if (path == NULL)
+        return -ENOMEM;
+    if (mounted_is_file(path)) { /* a mount hides nothing of what it shows */
+        free(path);
+        return 0;
+    }
+    walk->verify->path = path;
+    walk->verify->n_files++;
+    walk->verify->n_damaged++;
+    tell(walk->verify,
+         "hidden: another file beside it has its name in a mount; rename or remove one");
+    free(path);
+    return 0;
+}
+
 static int verify_dir(struct verify *verify, int fd, const char *path)
 {
     struct dir_ctx walk = {verify, path};
@@ -231,6 +251,8 @@ static int verify_dir(struct verify *verify, int fd, const char *path)
     bool is_root = fstatat(fd, STOREDIR_STATE, &st, AT_SYMLINK_NOFOLLOW) == 0;
     unsigned long n_before = verify->n_files;
     int r = scan_walk(fd, is_root, verify_found, &walk, &n_unread);
+    if (r == 0)
+        r = scan_hidden(fd, is_root, tell_hidden, &walk);
     if (r < 0)
         return say_error("verify", path, r);
     if (verify->n_files == n_before && n_unread == 0 && !storedir_is_inside(path))

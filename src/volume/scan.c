@@ -202,6 +202,7 @@ struct walk {
     struct tree *tree; /* knows which names are shown */
     scan_walk_fn *fn;
     void *ctx;
+    bool hidden; /* what is not shown, and nothing else */
     unsigned unread;
     struct walk_path visible, stored;
 };
@@ -246,11 +247,13 @@ static int walk_below(struct walk *walk, int dir_fd, const char *name, unsigned 
 
 static int walk_entry(struct walk *walk, int dir_fd, bool is_root, const char *name, unsigned depth)
 {
-    char visible[NAMES_MAX];
+    char visible[NAMES_MAX] = "";
     struct scan_file file = {.dir_fd = dir_fd, .stored = name};
-    if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0 ||
-        !tree_show(walk->tree, dir_fd, is_root, name, visible) ||
+    if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0 || (is_root && names_is_reserved(name)) ||
         fstatat(dir_fd, name, &file.st, AT_SYMLINK_NOFOLLOW) < 0) /* gone meanwhile */
+        return 0;
+    bool shown = tree_show(walk->tree, dir_fd, is_root, name, visible);
+    if (!shown && !(walk->hidden && S_ISREG(file.st.st_mode) && names_has_suffix(name)))
         return 0;
     if (!S_ISREG(file.st.st_mode) && !S_ISDIR(file.st.st_mode))
         return 0;
@@ -260,7 +263,7 @@ static int walk_entry(struct walk *walk, int dir_fd, bool is_root, const char *n
         r = path_push(&walk->stored, name);
     if (r == 0 && S_ISDIR(file.st.st_mode)) {
         r = walk_below(walk, dir_fd, name, depth);
-    } else if (r == 0) {
+    } else if (r == 0 && shown != walk->hidden) {
         file.path = walk->visible.text;
         file.stored_path = walk->stored.text;
         file.blob = names_has_suffix(name);
@@ -302,25 +305,37 @@ static int reopen(int dir_fd)
     return fd < 0 ? -errno : fd;
 }
 
-int scan_walk(int dir_fd, bool is_root, scan_walk_fn *fn, void *ctx, unsigned *n_unread)
+static int run_walk(struct walk *walk, int dir_fd, bool is_root)
 {
-    struct walk walk = {.fn = fn, .ctx = ctx};
     int fd = reopen(dir_fd);
     if (fd < 0)
         return fd;
-    int r = tree_create(&io_system, fd, &walk.tree);
+    int r = tree_create(&io_system, fd, &walk->tree);
     if (r < 0) {
         close(fd);
         return r;
     }
     fd = reopen(dir_fd);
-    r = fd < 0 ? fd : walk_dir(&walk, fd, is_root, 0);
-    tree_destroy(&walk.tree);
-    free(walk.visible.text);
-    free(walk.stored.text);
+    r = fd < 0 ? fd : walk_dir(walk, fd, is_root, 0);
+    tree_destroy(&walk->tree);
+    free(walk->visible.text);
+    free(walk->stored.text);
+    return r;
+}
+
+int scan_walk(int dir_fd, bool is_root, scan_walk_fn *fn, void *ctx, unsigned *n_unread)
+{
+    struct walk walk = {.fn = fn, .ctx = ctx};
+    int r = run_walk(&walk, dir_fd, is_root);
     if (n_unread != NULL)
         *n_unread = walk.unread;
     return r;
+}
+
+int scan_hidden(int dir_fd, bool is_root, scan_walk_fn *fn, void *ctx)
+{
+    struct walk walk = {.fn = fn, .ctx = ctx, .hidden = true};
+    return run_walk(&walk, dir_fd, is_root);
 }
 
 /* ---- a store ---- */

@@ -66,6 +66,10 @@ typedef int scan_walk_fn(void *ctx, const struct scan_file *file);
  * Returns what fn returned, 0, or a negative errno. */
 int scan_walk(int dir_fd, bool is_root, scan_walk_fn *fn, void *ctx, unsigned *n_unread);
 
+/* The other way round: every blob below `dir_fd` that the mount does not show, because another file
+ * has its name there. Only `stored`, `stored_path`, `dir_fd` and `st` are set. */
+int scan_hidden(int dir_fd, bool is_root, scan_walk_fn *fn, void *ctx);
+
 /* A row of every blob of a store. Returns what fn returned, 0, or a negative errno. */
 int scan_store(int root_fd, index_row_fn *fn, void *ctx);
 

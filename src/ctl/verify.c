@@ -305,7 +305,7 @@ const struct command verify_command = {
     .summary = "Reads blobs and checks every checksum; names damaged files and byte ranges.",
     .help =
         "FILE is a blob, a file in a mount, or a directory, of which all blobs are verified. Exit\n"
-        "code 1 where anything is damaged. sqeazy's own blobs have no checksums: it is tried\n"
-        "whether they decode.\n\n",
+        "code 1 where anything is damaged, or hidden in a mount by another file of its name.\n"
+        "sqeazy's own blobs have no checksums: it is tried whether they decode.\n\n",
     .run = run,
 };

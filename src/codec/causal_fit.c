@@ -10,7 +10,7 @@
 #include <math.h>
 #include <string.h>
 
-#define MOST_WINDOWS 512u /* and no more than cover the box once */
+#define MOST_WINDOWS 256u /* and no more than cover the box once */
 #define N_ROUNDS     3u
 #define ONE          ((double)(1 << CAUSAL_ONE))
 #define LEAST        0.25f /* a smaller mean of rounded residuals is worth nothing more */

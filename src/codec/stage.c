@@ -10,6 +10,7 @@ static const struct stage_desc *const rows[] = {
     &stage_desc_zstd,
     &stage_desc_blosc,
     &stage_desc_interlace,
+    &stage_desc_context,
     &stage_desc_h264,
     &stage_desc_hevc,
     /* filters without loss */

@@ -157,7 +157,7 @@ extern const struct stage_desc stage_desc_pass_through, stage_desc_lz4, stage_de
     stage_desc_raster_reorder, stage_desc_zcurve_reorder, stage_desc_frame_shuffle,
     stage_desc_tile_shuffle, stage_desc_remove_background, stage_desc_rmestbkrd,
     stage_desc_rmbkrd_neighbor5x5x5, stage_desc_quantiser, stage_desc_delta, stage_desc_blosc,
-    stage_desc_h264, stage_desc_hevc, stage_desc_interlace;
+    stage_desc_h264, stage_desc_hevc, stage_desc_interlace, stage_desc_context;
 
 /* ---- plan.c ---- */
 

@@ -42,6 +42,7 @@ static const char *const pipelines[] = {
     "delta(zigzag=1)->zstd",
     "interlace",
     "interlace(entropy=0)",
+    "context",
 #ifdef HAVE_BLOSC
     "blosc",
     "bitshuffle->blosc(cname=zstd,shuffle=2)",

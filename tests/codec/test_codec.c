@@ -46,6 +46,7 @@ static const char *const pipelines[] = {
     "delta->delta(zigzag=1)->lz4",
     "interlace",
     "interlace(entropy=0)",
+    "context",
     "bitshuffle->interlace",
 #ifdef HAVE_BLOSC
     "blosc",

@@ -52,7 +52,8 @@ static void test_no_allocation_for_a_further_chunk(void **state)
     static const char *const texts[] = {"lz4", "bitswap1->lz4", "bitshuffle->lz4",
                                         "bitshuffle->zstd",
                                         "bitshuffle->shuffle->bitshuffle->zstd",
-                                        "interlace", "interlace(entropy=0)"};
+                                        "interlace", "interlace(entropy=0)",
+                                        "context"};
     enum { N = sizeof(texts) / sizeof(texts[0]) };
     const struct sqy_box big = {SQY_UINT16, 1, 512, 1024, 1}, small = {SQY_UINT16, 1, 77, 1001, 1};
     struct sqy_ctx *ctx = util_ctx();

@@ -98,7 +98,8 @@ class Mounted:
 
     def unmount(self):
         command = ["umount", self.mnt] if ROOT else ["fusermount3", "-u", self.mnt]
-        subprocess.run(command, check=True)
+        # a mount that is just up is busy while the daemon itself looks whether it answers
+        eventually(lambda: subprocess.run(command).returncode == 0, "the end of the mount")
         code = self.wait()
         assert code == 0, code
 
@@ -114,13 +115,15 @@ class Mounted:
 
     def __exit__(self, kind, *_):
         if self.process is not None:
-            if kind is None:
-                self.unmount()
-            else:
-                print(self.messages(), file=sys.stderr)
-                self.process.terminate()
-                self.process.wait(DEADLINE_S)
-            self.log.close()
+            try:
+                if kind is None:
+                    self.unmount()
+            finally:
+                if self.process is not None:
+                    print(self.messages(), file=sys.stderr)
+                    self.process.terminate()
+                    self.process.wait(DEADLINE_S)
+                self.log.close()
         shutil.rmtree(self.dir, ignore_errors=True)
 
 

@@ -101,7 +101,7 @@ step "build" ninja -C build-check --quiet || finish
 run_tests "tests" build-check --no-suite slow
 sanitized build-check-address address,undefined ':unit / '
 # what has one thread only is as slow there as it is pointless
-sanitized build-check-thread thread ':unit / (?!image|codec|names|tiff|policy|store (fuzz|locate|table|powercut|page))'
+sanitized build-check-thread thread ':unit / (?!image|codec|names|tiff|policy|store (fuzz|locate|table|powercut|page|blob_large))'
 if [ -n "${SQYFS_CHECK_FULL:-}" ]; then
     run_tests "slow tests" build-check --suite slow
     sanitized build-check-address address,undefined ':(ctl|fuse|integration) / '

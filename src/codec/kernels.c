@@ -122,8 +122,32 @@ const struct kernels kernels_scalar = {
     .join_low = scalar_join_low,
 };
 
+static const struct kernels *kernels_portable(void)
+{
+    return &kernels_scalar;
+}
+
+/* From the slowest to the fastest. */
+static const struct kernels *(*const versions[])(void) = {kernels_portable, kernels_avx2};
+
+#define N_VERSIONS (sizeof(versions) / sizeof(versions[0]))
+
+unsigned kernels_count(void)
+{
+    return N_VERSIONS;
+}
+
+const struct kernels *kernels_version(unsigned i)
+{
+    return versions[i]();
+}
+
 const struct kernels *kernels_best(void)
 {
-    const struct kernels *avx2 = kernels_avx2();
-    return avx2 ? avx2 : &kernels_scalar;
+    const struct kernels *best = &kernels_scalar;
+    for (unsigned i = 0; i < N_VERSIONS; i++) {
+        const struct kernels *version = versions[i]();
+        best = version ? version : best;
+    }
+    return best;
 }

@@ -1,5 +1,5 @@
 /* The inner loops that filters are made of, in several versions for several machines. Every version
- * writes the same bytes as the scalar one; tests/codec/test_kernels.c holds them to that. */
+ * writes the same bytes as the scalar one; tests/codec/test_kernels.c holds them to that and, with --bench, times them. */
 #ifndef SQYFS_CODEC_KERNELS_H
 #define SQYFS_CODEC_KERNELS_H
 
@@ -79,6 +79,9 @@ struct kernels {
 extern const struct kernels kernels_scalar;
 /* NULL where this machine or this build lacks it. */
 const struct kernels *kernels_avx2(void);
+/* Version 0 .. kernels_count() - 1; the first is the scalar one. */
+unsigned kernels_count(void);
+const struct kernels *kernels_version(unsigned i);
 const struct kernels *kernels_best(void);
 
 /* Where number i of a block stands. */

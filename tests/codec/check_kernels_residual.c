@@ -2,7 +2,7 @@
  * nasty numbers, and the scalar one against itself there and back. */
 #include "test.h"
 
-#include "codec/kernels.h"
+#include "check_kernels.h"
 #include "util.h"
 
 #include <stdlib.h>
@@ -13,9 +13,6 @@
 #define GUARD 0xA5A5u
 
 enum kind { RANDOM, SMALL, ZEROS, ONES, EXTREMES, RARE, KINDS };
-
-static const struct kernels *versions[2];
-static unsigned n_versions;
 
 static uint16_t number(enum kind kind, uint64_t *seed)
 {
@@ -68,14 +65,11 @@ static void check_columns(const struct kernels *k, size_t n, enum kind kind)
         assert_int_equal(merged[i], GUARD);
 }
 
-static void test_columns(void **state)
+static void check_part_and_merge(const struct kernels *k)
 {
-    (void)state;
-    for (unsigned v = 0; v < n_versions; v++) {
-        for (size_t n = 0; n <= MOST; n += n < 70 ? 1 : 23) {
-            for (unsigned kind = 0; kind < KINDS; kind++)
-                check_columns(versions[v], n, kind);
-        }
+    for (size_t n = 0; n <= MOST; n += n < 70 ? 1 : 23) {
+        for (unsigned kind = 0; kind < KINDS; kind++)
+            check_columns(k, n, kind);
     }
 }
 
@@ -97,15 +91,12 @@ static void check_prediction(const struct kernels *k, unsigned n_taps, size_t n,
     check(x, back, 2 * n, k, "restore", n, kind);
 }
 
-static void test_prediction(void **state)
+static void check_residual_and_restore(const struct kernels *k)
 {
-    (void)state;
-    for (unsigned v = 0; v < n_versions; v++) {
-        for (unsigned taps = 2; taps <= TAPS_MAX; taps += 2) {
-            for (size_t n = 0; n <= MOST; n += n < 35 ? 1 : 41) {
-                for (unsigned kind = 0; kind < KINDS; kind++)
-                    check_prediction(versions[v], taps, n, kind);
-            }
+    for (unsigned taps = 2; taps <= TAPS_MAX; taps += 2) {
+        for (size_t n = 0; n <= MOST; n += n < 35 ? 1 : 41) {
+            for (unsigned kind = 0; kind < KINDS; kind++)
+                check_prediction(k, taps, n, kind);
         }
     }
 }
@@ -153,46 +144,129 @@ static void check_blocks(const struct kernels *k, size_t stride, size_t step, en
     }
 }
 
-static void test_blocks(void **state)
+static void check_all_blocks(const struct kernels *k)
 {
-    (void)state;
-    for (unsigned v = 0; v < n_versions; v++) {
-        for (unsigned kind = 0; kind < KINDS; kind++) {
-            check_blocks(versions[v], 64, 8, kind);
-            check_blocks(versions[v], 8, 64, kind);
-        }
+    for (unsigned kind = 0; kind < KINDS; kind++) {
+        check_blocks(k, 64, 8, kind);
+        check_blocks(k, 8, 64, kind);
     }
 }
 
 /* Or a block of small numbers would pass for one of zeros. */
-static void test_a_sum_is_zero_only_where_all_is(void **state)
+static void check_a_sum_is_zero_only_where_all_is(const struct kernels *k)
 {
-    (void)state;
-    for (unsigned v = 0; v < n_versions; v++) {
-        for (unsigned i = 0; i < BLOCK; i++) {
-            uint16_t z[BLOCK] = {0}, bits;
-            uint32_t sum;
-            const struct lanes lanes = {z, 8, 64};
-            z[i] = 1;
-            versions[v]->sums(&lanes, 0, 1, &sum, &bits);
-            assert_int_equal(sum, 1);
-            assert_int_equal(bits, 1);
-        }
+    for (unsigned i = 0; i < BLOCK; i++) {
+        uint16_t z[BLOCK] = {0}, bits;
+        uint32_t sum;
+        const struct lanes lanes = {z, 8, 64};
+        z[i] = 1;
+        k->sums(&lanes, 0, 1, &sum, &bits);
+        assert_int_equal(sum, 1);
+        assert_int_equal(bits, 1);
     }
 }
 
-int main(void)
+const struct kernel_check check_kernels_residual[] = {
+    {"part, merge", check_part_and_merge},
+    {"residual, restore", check_residual_and_restore},
+    {"sums, split_low, join_low, pack, unpack", check_all_blocks},
+    {"sums of next to nothing", check_a_sum_is_zero_only_where_all_is},
+    {NULL, NULL},
+};
+
+/* ---- timed ---- */
+
+#define TIMED (TIMED_BYTES / 2)
+#define HALF  (TIMED / 2)
+
+static void time_part(const struct kernels *k, struct timed_memory *m)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_columns),
-        cmocka_unit_test(test_prediction),
-        cmocka_unit_test(test_blocks),
-        cmocka_unit_test(test_a_sum_is_zero_only_where_all_is),
-    };
-    versions[n_versions++] = &kernels_scalar;
-    if (kernels_avx2())
-        versions[n_versions++] = kernels_avx2();
-    else
-        print_message("this machine has no AVX2: only the scalar kernels are checked\n");
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    int16_t *even = (int16_t *)(void *)m->out;
+    k->part(m->in, TIMED, 0x8000, even, even + HALF);
 }
+
+static void time_merge(const struct kernels *k, struct timed_memory *m)
+{
+    const int16_t *even = (const int16_t *)(const void *)m->in;
+    k->merge(even, even + HALF, TIMED, 0x8000, m->out);
+}
+
+/* As an even column sees them; rows are a fourth of the samples, so that all stay in the cache. */
+static struct taps timed_taps(const struct timed_memory *m)
+{
+    const int16_t *e = (const int16_t *)(const void *)m->in + 16, *o = e + TIMED / 4;
+    return (struct taps){.at = {e, e + 8, o - 1, o, e - 1, e + 1, o + 7, o + 8},
+                         .weight = {900, 300, 200, 200, 100, 100, 50, 50},
+                         .n = 8,
+                         .bias = 1024};
+}
+
+static void time_residual(const struct kernels *k, struct timed_memory *m)
+{
+    const struct taps taps = timed_taps(m);
+    for (unsigned i = 0; i < 4; i++)
+        k->residual(&taps, (const int16_t *)(const void *)m->in, TIMED / 4,
+                    (uint16_t *)(void *)m->out);
+}
+
+static void time_restore(const struct kernels *k, struct timed_memory *m)
+{
+    const struct taps taps = timed_taps(m);
+    for (unsigned i = 0; i < 4; i++)
+        k->restore(&taps, m->numbers, TIMED / 4, (int16_t *)(void *)m->out);
+}
+
+static struct lanes timed_lanes(void *numbers)
+{
+    return (struct lanes){numbers, TIMED / LANES, LANES};
+}
+
+static void time_sums(const struct kernels *k, struct timed_memory *m)
+{
+    const struct lanes lanes = timed_lanes(m->numbers);
+    k->sums(&lanes, 0, TIMED / BLOCK, m->sum, m->bits);
+}
+
+/* Low bits as many as in life: they change from block to block. */
+static unsigned low_of(unsigned block)
+{
+    return 2 + (block * 7 % 5 + 1) / 2;
+}
+
+static void time_pack(const struct kernels *k, struct timed_memory *m)
+{
+    const struct lanes lanes = timed_lanes(m->numbers);
+    uint8_t *planes = m->out + TIMED_BYTES;
+    for (unsigned b = 0; b < TIMED / BLOCK; planes += 8 * low_of(b), b++)
+        k->pack(&lanes, b, low_of(b), m->out + 32 * b, planes);
+}
+
+static void time_unpack(const struct kernels *k, struct timed_memory *m)
+{
+    const struct lanes lanes = timed_lanes(m->out);
+    const uint8_t *planes = m->in + TIMED_BYTES / 2;
+    for (unsigned b = 0; b < TIMED / BLOCK; planes += 8 * low_of(b), b++)
+        k->unpack(m->in + 32 * b, planes, low_of(b), &lanes, b);
+}
+
+static void time_split_low(const struct kernels *k, struct timed_memory *m)
+{
+    const struct lanes lanes = timed_lanes(m->numbers);
+    for (unsigned b = 0; b < TIMED / BLOCK; b++)
+        k->split_low(&lanes, b, low_of(b) + 4, m->out + 64 * b);
+}
+
+static void time_join_low(const struct kernels *k, struct timed_memory *m)
+{
+    const struct lanes lanes = timed_lanes(m->out);
+    for (unsigned b = 0; b < TIMED / BLOCK; b++)
+        k->join_low(m->in + 64 * b, low_of(b) + 4, &lanes, b);
+}
+
+const struct kernel_timed time_kernels_residual[] = {
+    {"part", time_part},         {"merge", time_merge},
+    {"residual", time_residual}, {"restore", time_restore},
+    {"sums", time_sums},         {"pack", time_pack},
+    {"unpack", time_unpack},     {"split_low", time_split_low},
+    {"join_low", time_join_low}, {NULL, NULL},
+};

@@ -22,6 +22,8 @@ struct taps {
     const int16_t *at[TAPS_MAX];
     int16_t weight[TAPS_MAX];
     unsigned n; /* even */
+    unsigned
+        near; /* the first 2 * near taps are pairs of neighbours: at[2 * p + 1] is at[2 * p] + 1 */
     int32_t bias;
 };
 
@@ -58,7 +60,7 @@ struct kernels {
     void (*merge)(const int16_t *even, const int16_t *odd, size_t n, uint16_t flip, uint8_t *out);
     /* z = what the prediction leaves of x, as 16-bit differences that wrap, zigzag: 0, -1, 1, -2,
      * ... are 0, 1, 2, 3, ...; and back. Up to 31 elements after the n of the output may be written,
-     * after those of x, z and the taps read. */
+     * up to 32 after those of x, z and the taps read, and one before the taps. */
     void (*residual)(const struct taps *taps, const int16_t *x, size_t n, uint16_t *z);
     void (*restore)(const struct taps *taps, const uint16_t *z, size_t n, int16_t *x);
     /* Of n blocks from `first` on: the sum of its numbers, none counted for more than CLIP times the

@@ -54,86 +54,102 @@ AVX2 void avx2_merge(const int16_t *even, const int16_t *odd, size_t n, uint16_t
 
 /* ---- prediction ---- */
 
-/* Of 16 samples from `i` on. `pairs` is a constant wherever this is inlined. */
-INLINE __m256i predict(const struct taps *taps, const __m256i *weights, __m256i bias,
-                       unsigned pairs, size_t i)
+/* Taps that a compiler can keep in registers: their number is a constant where these are inlined. */
+struct held {
+    const int16_t *at[TAPS_MAX];
+    __m256i weights[TAPS_MAX / 2], bias;
+};
+
+INLINE void hold(struct held *held, const struct taps *taps, unsigned pairs)
 {
-    __m256i low = bias, high = bias;
 #pragma GCC unroll 7
     for (unsigned p = 0; p < pairs; p++) {
-        const __m256i a = load(taps->at[2 * p] + i), b = load(taps->at[2 * p + 1] + i);
-        low = _mm256_add_epi32(low, _mm256_madd_epi16(_mm256_unpacklo_epi16(a, b), weights[p]));
-        high = _mm256_add_epi32(high, _mm256_madd_epi16(_mm256_unpackhi_epi16(a, b), weights[p]));
+        held->at[2 * p] = taps->at[2 * p];
+        held->at[2 * p + 1] = taps->at[2 * p + 1];
+        held->weights[p] =
+            _mm256_set1_epi32((int)((uint32_t)(uint16_t)taps->weight[2 * p] |
+                                    (uint32_t)(uint16_t)taps->weight[2 * p + 1] << 16));
     }
-    return _mm256_packs_epi32(_mm256_srai_epi32(low, TAPS_SHIFT),
-                              _mm256_srai_epi32(high, TAPS_SHIFT));
+    held->bias = _mm256_set1_epi32(taps->bias);
 }
 
-INLINE void weights_of(const struct taps *taps, __m256i weights[TAPS_MAX / 2])
+/* Of 16 samples from `i` on. Even ones and odd ones are summed apart: to these, neighbours in memory
+ * are pairs as they lie. Of others, one is read a sample early or late to stand beside its twin. */
+INLINE __m256i predict(const struct held *held, unsigned near, unsigned pairs, size_t i)
 {
-    for (unsigned p = 0; p < taps->n / 2; p++)
-        weights[p] = _mm256_set1_epi32((int)((uint32_t)(uint16_t)taps->weight[2 * p] |
-                                             (uint32_t)(uint16_t)taps->weight[2 * p + 1] << 16));
+    const __m256i zip = _mm256_setr_epi8(0, 1, 8, 9, 2, 3, 10, 11, 4, 5, 12, 13, 6, 7, 14, 15, 0, 1,
+                                         8, 9, 2, 3, 10, 11, 4, 5, 12, 13, 6, 7, 14, 15);
+    __m256i even = held->bias, odd = held->bias;
+#pragma GCC unroll 7
+    for (unsigned p = 0; p < pairs; p++) {
+        const int16_t *a = held->at[2 * p] + i, *b = held->at[2 * p + 1] + i;
+        __m256i e = load(a), o = load(b);
+        if (p >= near) {
+            e = _mm256_blend_epi16(e, load(b - 1), 0xAA);
+            o = _mm256_blend_epi16(load(a + 1), o, 0xAA);
+        }
+        even = _mm256_add_epi32(even, _mm256_madd_epi16(e, held->weights[p]));
+        odd = _mm256_add_epi32(odd, _mm256_madd_epi16(o, held->weights[p]));
+    }
+    return _mm256_shuffle_epi8(
+        _mm256_packs_epi32(_mm256_srai_epi32(even, TAPS_SHIFT), _mm256_srai_epi32(odd, TAPS_SHIFT)),
+        zip);
 }
 
-INLINE void residual_of(const struct taps *taps, unsigned pairs, const int16_t *x, size_t n,
-                        uint16_t *z)
+INLINE void residual_of(const struct taps *taps, unsigned near, unsigned pairs, const int16_t *x,
+                        size_t n, uint16_t *z)
 {
-    const __m256i bias = _mm256_set1_epi32(taps->bias);
-    __m256i weights[TAPS_MAX / 2];
-    weights_of(taps, weights);
+    struct held held = {0};
+    hold(&held, taps, pairs);
     for (size_t i = 0; i < n; i += 16) {
-        __m256i r = _mm256_sub_epi16(load(x + i), predict(taps, weights, bias, pairs, i));
+        __m256i r = _mm256_sub_epi16(load(x + i), predict(&held, near, pairs, i));
         store(z + i, _mm256_xor_si256(_mm256_add_epi16(r, r), _mm256_srai_epi16(r, 15)));
     }
 }
 
-INLINE void restore_of(const struct taps *taps, unsigned pairs, const uint16_t *z, size_t n,
-                       int16_t *x)
+INLINE void restore_of(const struct taps *taps, unsigned near, unsigned pairs, const uint16_t *z,
+                       size_t n, int16_t *x)
 {
-    const __m256i bias = _mm256_set1_epi32(taps->bias), one = _mm256_set1_epi16(1);
-    __m256i weights[TAPS_MAX / 2];
-    weights_of(taps, weights);
+    const __m256i one = _mm256_set1_epi16(1);
+    struct held held = {0};
+    hold(&held, taps, pairs);
     for (size_t i = 0; i < n; i += 16) {
         const __m256i v = load(z + i);
         const __m256i sign = _mm256_sub_epi16(_mm256_setzero_si256(), _mm256_and_si256(v, one));
         const __m256i r = _mm256_xor_si256(_mm256_srli_epi16(v, 1), sign);
-        store(x + i, _mm256_add_epi16(r, predict(taps, weights, bias, pairs, i)));
+        store(x + i, _mm256_add_epi16(r, predict(&held, near, pairs, i)));
     }
 }
 
+/* What predict.c makes has loops of its own, unrolled. */
 AVX2 void avx2_residual(const struct taps *taps, const int16_t *x, size_t n, uint16_t *z)
 {
-    switch (taps->n / 2) {
-    case 3:
-        residual_of(taps, 3, x, n, z);
-        break;
-    case 4:
-        residual_of(taps, 4, x, n, z);
-        break;
-    case 6:
-        residual_of(taps, 6, x, n, z);
-        break;
-    default:
-        residual_of(taps, taps->n / 2, x, n, z);
-    }
+    const unsigned near = taps->near, pairs = taps->n / 2;
+    if (pairs == 3 && near == 2)
+        residual_of(taps, 2, 3, x, n, z);
+    else if (pairs == 4 && near == 3)
+        residual_of(taps, 3, 4, x, n, z);
+    else if (pairs == 6 && near == 3)
+        residual_of(taps, 3, 6, x, n, z);
+    else if (pairs == 7 && near == 4)
+        residual_of(taps, 4, 7, x, n, z);
+    else
+        residual_of(taps, near, pairs, x, n, z);
 }
 
 AVX2 void avx2_restore(const struct taps *taps, const uint16_t *z, size_t n, int16_t *x)
 {
-    switch (taps->n / 2) {
-    case 3:
-        restore_of(taps, 3, z, n, x);
-        break;
-    case 4:
-        restore_of(taps, 4, z, n, x);
-        break;
-    case 6:
-        restore_of(taps, 6, z, n, x);
-        break;
-    default:
-        restore_of(taps, taps->n / 2, z, n, x);
-    }
+    const unsigned near = taps->near, pairs = taps->n / 2;
+    if (pairs == 3 && near == 2)
+        restore_of(taps, 2, 3, z, n, x);
+    else if (pairs == 4 && near == 3)
+        restore_of(taps, 3, 4, z, n, x);
+    else if (pairs == 6 && near == 3)
+        restore_of(taps, 3, 6, z, n, x);
+    else if (pairs == 7 && near == 4)
+        restore_of(taps, 4, 7, z, n, x);
+    else
+        restore_of(taps, near, pairs, z, n, x);
 }
 
 /* ---- blocks ---- */

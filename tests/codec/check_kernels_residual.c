@@ -9,7 +9,7 @@
 #include <string.h>
 
 #define MOST  300 /* numbers in a row */
-#define ROOM  (MOST + 64)
+#define ROOM  (MOST + 80)
 #define GUARD 0xA5A5u
 
 enum kind { RANDOM, SMALL, ZEROS, ONES, EXTREMES, RARE, KINDS };
@@ -73,17 +73,19 @@ static void check_part_and_merge(const struct kernels *k)
     }
 }
 
-static void check_prediction(const struct kernels *k, unsigned n_taps, size_t n, enum kind kind)
+static void check_prediction(const struct kernels *k, unsigned n_taps, unsigned near, size_t n,
+                             enum kind kind)
 {
-    static int16_t rows[TAPS_MAX][ROOM];
+    static int16_t rows[TAPS_MAX][1 + ROOM];
     int16_t x[ROOM], back[ROOM];
     uint16_t z[2][ROOM];
-    struct taps taps = {.n = n_taps, .bias = (int32_t)util_random(&(uint64_t){n + kind})};
-    fill(rows, TAPS_MAX * ROOM, kind, n_taps);
+    struct taps taps = {
+        .n = n_taps, .near = near, .bias = (int32_t)util_random(&(uint64_t){n + kind})};
+    fill(rows, TAPS_MAX * (1 + ROOM), kind, n_taps);
     fill(taps.weight, TAPS_MAX, kind == SMALL ? SMALL : RANDOM, n + n_taps);
     fill(x, ROOM, kind, n);
     for (unsigned t = 0; t < n_taps; t++)
-        taps.at[t] = rows[t] + t % 3;
+        taps.at[t] = t < 2 * near && t % 2 ? taps.at[t - 1] + 1 : rows[t] + 1 + t % 3;
     kernels_scalar.residual(&taps, x, n, z[0]);
     k->residual(&taps, x, n, z[1]);
     check(z[0], z[1], 2 * n, k, "residual", n, kind);
@@ -95,8 +97,9 @@ static void check_residual_and_restore(const struct kernels *k)
 {
     for (unsigned taps = 2; taps <= TAPS_MAX; taps += 2) {
         for (size_t n = 0; n <= MOST; n += n < 35 ? 1 : 41) {
-            for (unsigned kind = 0; kind < KINDS; kind++)
-                check_prediction(k, taps, n, kind);
+            for (unsigned near = 0; near <= taps / 2; near++)
+                check_prediction(k, taps, near, n, (enum kind)((near + n) % KINDS));
+            check_prediction(k, taps, taps / 4, n, EXTREMES);
         }
     }
 }
@@ -191,13 +194,14 @@ static void time_merge(const struct kernels *k, struct timed_memory *m)
     k->merge(even, even + HALF, TIMED, 0x8000, m->out);
 }
 
-/* As an even column sees them; rows are a fourth of the samples, so that all stay in the cache. */
+/* As an even column sees them; rows of a fourth of the samples: all stay in the cache. */
 static struct taps timed_taps(const struct timed_memory *m)
 {
-    const int16_t *e = (const int16_t *)(const void *)m->in + 16, *o = e + TIMED / 4;
-    return (struct taps){.at = {e, e + 8, o - 1, o, e - 1, e + 1, o + 7, o + 8},
-                         .weight = {900, 300, 200, 200, 100, 100, 50, 50},
+    const int16_t *e = (const int16_t *)(const void *)m->in + 32, *o = e + TIMED / 4 + 96;
+    return (struct taps){.at = {e, e + 1, o - 1, o, o + 63, o + 64, e - 1, e + 64},
+                         .weight = {900, 100, 200, 200, 50, 50, 100, 300},
                          .n = 8,
+                         .near = 3,
                          .bias = 1024};
 }
 

@@ -14,8 +14,8 @@ struct kernel_check {
 #define TIMED_BYTES 16384u /* of samples: with what becomes of them they stay in the first cache */
 
 struct timed_memory {
-    uint8_t in[TIMED_BYTES + 512], out[2 * TIMED_BYTES + 256];
-    uint16_t numbers[TIMED_BYTES / 2 + 128]; /* as residuals are: mostly small */
+    uint8_t in[TIMED_BYTES + 512], out[2 * TIMED_BYTES + 1024];
+    uint16_t numbers[TIMED_BYTES / 2 + 512]; /* as residuals are: mostly small */
     uint32_t sum[TIMED_BYTES / 2 / BLOCK];
     uint16_t bits[TIMED_BYTES / 2 / BLOCK];
 };

@@ -110,20 +110,26 @@ static void check_blocks(const struct kernels *k, size_t stride, size_t step, en
     enum { N = 5, NUMBERS = 8 * 64 };
     uint16_t z[NUMBERS], back[2][NUMBERS], bits[2][N];
     uint32_t sum[2][N];
-    uint8_t nibbles[2][32], planes[2][8 * 16];
+    uint8_t nibbles[2][32], planes[2][PLANES_ROOM];
     const struct lanes lanes = {z, stride, step};
     fill(z, NUMBERS, kind, step);
-    kernels_scalar.sums(&lanes, 0, N, sum[0], bits[0]);
-    k->sums(&lanes, 0, N, sum[1], bits[1]);
-    check(sum[0], sum[1], sizeof(sum[0]), k, "sums", step, kind);
-    check(bits[0], bits[1], sizeof(bits[0]), k, "sums", step, kind);
+    for (unsigned n = 0; n <= N; n++) {
+        memset(sum, 0xA5, sizeof(sum));
+        memset(bits, 0xA5, sizeof(bits));
+        kernels_scalar.sums(&lanes, N - n, n, sum[0]);
+        k->sums(&lanes, N - n, n, sum[1]);
+        check(sum[0], sum[1], sizeof(sum[0]), k, "sums", step, kind);
+        kernels_scalar.unions(&lanes, N - n, n, bits[0]);
+        k->unions(&lanes, N - n, n, bits[1]);
+        check(bits[0], bits[1], sizeof(bits[0]), k, "unions", step, kind);
+    }
     for (unsigned low = 0; low <= 16; low++) {
         for (unsigned b = 0; b < N; b++) {
             memset(planes, 0xA5, sizeof(planes));
             memset(back, 0, sizeof(back));
             kernels_scalar.split_low(&lanes, b, low, planes[0]);
             k->split_low(&lanes, b, low, planes[1]);
-            check(planes[0], planes[1], sizeof(planes[0]), k, "split_low", low, kind);
+            check(planes[0], planes[1], 8 * low, k, "split_low", low, kind);
             for (unsigned i = 0; i < 2; i++) {
                 const struct kernels *by = i ? k : &kernels_scalar;
                 by->join_low(planes[0], low, &(struct lanes){back[i], stride, step}, b);
@@ -135,7 +141,7 @@ static void check_blocks(const struct kernels *k, size_t stride, size_t step, en
             uint64_t got = k->pack(&lanes, b, low, nibbles[1], planes[1]);
             assert_true(want == got);
             check(nibbles[0], nibbles[1], 32, k, "pack", low, kind);
-            check(planes[0], planes[1], sizeof(planes[0]), k, "pack", low, kind);
+            check(planes[0], planes[1], 8 * low, k, "pack", low, kind);
             got = k->unpack(nibbles[0], planes[0], low, &(struct lanes){back[1], stride, step}, b);
             assert_true(want == got);
             for (unsigned i = 0; i < BLOCK; i++) {
@@ -163,7 +169,8 @@ static void check_a_sum_is_zero_only_where_all_is(const struct kernels *k)
         uint32_t sum;
         const struct lanes lanes = {z, 8, 64};
         z[i] = 1;
-        k->sums(&lanes, 0, 1, &sum, &bits);
+        k->sums(&lanes, 0, 1, &sum);
+        k->unions(&lanes, 0, 1, &bits);
         assert_int_equal(sum, 1);
         assert_int_equal(bits, 1);
     }
@@ -172,7 +179,7 @@ static void check_a_sum_is_zero_only_where_all_is(const struct kernels *k)
 const struct kernel_check check_kernels_residual[] = {
     {"part, merge", check_part_and_merge},
     {"residual, restore", check_residual_and_restore},
-    {"sums, split_low, join_low, pack, unpack", check_all_blocks},
+    {"sums, unions, split_low, join_low, pack, unpack", check_all_blocks},
     {"sums of next to nothing", check_a_sum_is_zero_only_where_all_is},
     {NULL, NULL},
 };
@@ -222,13 +229,19 @@ static void time_restore(const struct kernels *k, struct timed_memory *m)
 
 static struct lanes timed_lanes(void *numbers)
 {
-    return (struct lanes){numbers, TIMED / LANES, LANES};
+    return (struct lanes){numbers, TIMED / LANES + 32, LANES};
 }
 
 static void time_sums(const struct kernels *k, struct timed_memory *m)
 {
     const struct lanes lanes = timed_lanes(m->numbers);
-    k->sums(&lanes, 0, TIMED / BLOCK, m->sum, m->bits);
+    k->sums(&lanes, 0, TIMED / BLOCK, m->sum);
+}
+
+static void time_unions(const struct kernels *k, struct timed_memory *m)
+{
+    const struct lanes lanes = timed_lanes(m->numbers);
+    k->unions(&lanes, 0, TIMED / BLOCK, m->bits);
 }
 
 /* Low bits as many as in life: they change from block to block. */
@@ -240,7 +253,7 @@ static unsigned low_of(unsigned block)
 static void time_pack(const struct kernels *k, struct timed_memory *m)
 {
     const struct lanes lanes = timed_lanes(m->numbers);
-    uint8_t *planes = m->out + TIMED_BYTES;
+    uint8_t *planes = m->out + TIMED_BYTES + 512;
     for (unsigned b = 0; b < TIMED / BLOCK; planes += 8 * low_of(b), b++)
         k->pack(&lanes, b, low_of(b), m->out + 32 * b, planes);
 }
@@ -268,9 +281,15 @@ static void time_join_low(const struct kernels *k, struct timed_memory *m)
 }
 
 const struct kernel_timed time_kernels_residual[] = {
-    {"part", time_part},         {"merge", time_merge},
-    {"residual", time_residual}, {"restore", time_restore},
-    {"sums", time_sums},         {"pack", time_pack},
-    {"unpack", time_unpack},     {"split_low", time_split_low},
-    {"join_low", time_join_low}, {NULL, NULL},
+    {"part", time_part},
+    {"merge", time_merge},
+    {"residual", time_residual},
+    {"restore", time_restore},
+    {"sums", time_sums},
+    {"unions", time_unions},
+    {"pack", time_pack},
+    {"unpack", time_unpack},
+    {"split_low", time_split_low},
+    {"join_low", time_join_low},
+    {NULL, NULL},
 };

@@ -129,7 +129,8 @@ static const struct kernels *kernels_portable(void)
 }
 
 /* From the slowest to the fastest. */
-static const struct kernels *(*const versions[])(void) = {kernels_portable, kernels_avx2};
+static const struct kernels *(*const versions[])(void) = {kernels_portable, kernels_avx2,
+                                                          kernels_avx512};
 
 #define N_VERSIONS (sizeof(versions) / sizeof(versions[0]))
 

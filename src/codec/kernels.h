@@ -85,6 +85,7 @@ struct kernels {
 extern const struct kernels kernels_scalar;
 /* NULL where this machine or this build lacks it. */
 const struct kernels *kernels_avx2(void);
+const struct kernels *kernels_avx512(void);
 /* Version 0 .. kernels_count() - 1; the first is the scalar one. */
 unsigned kernels_count(void);
 const struct kernels *kernels_version(unsigned i);

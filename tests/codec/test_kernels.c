@@ -29,6 +29,10 @@ struct run {
     char name[64];
 };
 
+#ifdef HAVE_SIMDE
+const struct kernels *kernels_avx512_emulated(void);
+#endif
+
 static struct version versions[MOST_VERSIONS];
 static unsigned n_versions;
 
@@ -42,6 +46,9 @@ static void find_versions(void)
 {
     for (unsigned i = 0; i < kernels_count(); i++)
         add_version(kernels_version(i), true);
+#ifdef HAVE_SIMDE
+    add_version(kernels_avx512_emulated(), false);
+#endif
 }
 
 /* ---- checking ---- */

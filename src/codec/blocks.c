@@ -29,6 +29,11 @@ static unsigned class_of(uint32_t sum)
     return sum ? 64 - (unsigned)__builtin_clzll((uint64_t)sum * sum) : 0;
 }
 
+static unsigned bits_of(uint16_t any)
+{
+    return any ? 32 - (unsigned)__builtin_clz(any) : 0;
+}
+
 static unsigned class_bits(unsigned class)
 {
     return class < CLASS_NOISY ? 0 : (class - CLASS_NOISY) / 2;
@@ -138,6 +143,7 @@ static void place_streams(const struct blocks *blocks, const struct extent *exte
 #define ESCAPE_FIRST 15u
 #define ESCAPE_WIDE  255u /* the byte of a number that follows in two */
 
+/* Planes take 2 BLOCK bytes of a block at most, and kernels write no more than that. */
 size_t blocks_bound(const struct blocks *blocks)
 {
     return blocks->n * 3 * BLOCK + 4 * (N_STREAMS + 4);
@@ -184,19 +190,28 @@ static void encode_block(struct blocks_encoder *e, const struct kernels *k,
     e->planes += 8 * planes;
 }
 
+#define RUN 64u /* blocks whose classes are found at a time */
+
+static void find_classes(const struct blocks *blocks, const struct kernels *k,
+                         const struct lanes *lanes, size_t first, size_t n, uint8_t *class)
+{
+    uint32_t sum[RUN];
+    uint16_t bits[RUN];
+    if (blocks->huffman)
+        k->sums(lanes, first, n, sum);
+    else
+        k->unions(lanes, first, n, bits);
+    for (size_t i = 0; i < n; i++)
+        class[i] = (uint8_t)(blocks->huffman ? class_of(sum[i]) : bits_of(bits[i]));
+}
+
 static void encode_run(struct blocks_encoder *e, const struct kernels *k, const struct lanes *lanes,
                        size_t first, size_t n)
 {
-    uint32_t sum[64];
-    uint16_t bits[64];
-    k->sums(lanes, first, n, sum, bits);
-    for (size_t i = 0; i < n; i++, e->at++) {
-        const unsigned class = e->blocks->huffman ? class_of(sum[i])
-                               : bits[i]          ? 32 - (unsigned)__builtin_clz(bits[i])
-                                                  : 0;
-        e->blocks->class[e->at] = (uint8_t) class;
-        encode_block(e, k, lanes, first + i, class);
-    }
+    const uint8_t *class = e->blocks->class + e->at;
+    find_classes(e->blocks, k, lanes, first, n, e->blocks->class + e->at);
+    for (size_t i = 0; i < n; i++, e->at++)
+        encode_block(e, k, lanes, first + i, class[i]);
 }
 
 void blocks_encode_group(struct blocks_encoder *e, const struct kernels *k, size_t group)
@@ -205,7 +220,7 @@ void blocks_encode_group(struct blocks_encoder *e, const struct kernels *k, size
         const struct field *field = &e->blocks->field[f];
         const size_t end = field_blocks_to(field, group);
         while (e->in_field[f] < end) {
-            const size_t left = end - e->in_field[f], n = left < 64 ? left : 64;
+            const size_t left = end - e->in_field[f], n = left < RUN ? left : RUN;
             encode_run(e, k, &field->lanes, e->in_field[f], n);
             e->in_field[f] += n;
         }

@@ -41,17 +41,72 @@ struct fit {
     double coefficient[N_FEATURES + 1]; /* of features, and the constant */
 };
 
-/* Sums of products over samples, in lanes that a compiler can keep in a vector. */
-static double dot(const float *a, const float *b, unsigned n)
+/* Half of the lanes. A vector by name: left to itself, GCC 12 takes the loop below apart. */
+struct half {
+    float v __attribute__((vector_size(FIT_LANES / 2 * sizeof(float))));
+};
+
+/* Sums of products over all samples of `a` with each row, in FIT_LANES lanes, which are then added
+ * up. An addition waits for the one before it in its lane: four rows at a time wait together. */
+static void dots(const float *a, const float *const rows[], unsigned n_rows, double *out)
 {
-    float lane[FIT_LANES] = {0};
-    for (unsigned i = 0; i < n; i += FIT_LANES) {
-        for (unsigned l = 0; l < FIT_LANES; l++)
-            lane[l] += a[i + l] * b[i + l];
+    for (unsigned r = 0; r < n_rows; r += 4) {
+        const float *at[4];
+        struct half sum[4][2] = {0}, x[2], y[2];
+        for (unsigned j = 0; j < 4; j++)
+            at[j] = rows[r + j < n_rows ? r + j : n_rows - 1];
+        for (unsigned i = 0; i < N_SAMPLES; i += FIT_LANES) {
+            memcpy(x, a + i, sizeof(x));
+#pragma GCC unroll 4
+            for (unsigned j = 0; j < 4; j++) {
+                memcpy(y, at[j] + i, sizeof(y));
+                sum[j][0].v += x[0].v * y[0].v;
+                sum[j][1].v += x[1].v * y[1].v;
+            }
+        }
+        for (unsigned j = 0; j < 4 && r + j < n_rows; j++) {
+            float lane[FIT_LANES];
+            memcpy(lane, sum[j], sizeof(lane));
+            out[r + j] = 0;
+            for (unsigned l = 0; l < FIT_LANES; l++)
+                out[r + j] += (double)lane[l];
+        }
     }
-    double sum = 0;
+}
+
+/* Sums of weights, and of features by weight: sample by sample, for their last bits depend on that
+ * order. Several at a time, as above. */
+static double weighted_sums(const struct fit *fit, double sum[N_FEATURES])
+{
+    double total = 0;
+    for (unsigned f = 0; f == 0 || f < fit->n_features; f += 4) {
+        const float *at[4];
+        double s[4] = {0};
+        total = 0;
+        for (unsigned j = 0; j < 4; j++)
+            at[j] = fit->at[f + j < fit->n_features ? f + j : N_FEATURES];
+        for (unsigned i = 0; i < N_SAMPLES; i++) {
+            const float w = fit->weight[i];
+            total += (double)w;
+#pragma GCC unroll 4
+            for (unsigned j = 0; j < 4; j++)
+                s[j] += (double)(w * at[j][i]);
+        }
+        memcpy(sum + f, s, sizeof(s));
+    }
+    return total;
+}
+
+/* Of whole numbers, so that no order of adding them up matters. */
+static double whole_sum(const float *v)
+{
+    double lane[FIT_LANES] = {0}, sum = 0;
+    for (unsigned i = 0; i < N_SAMPLES; i += FIT_LANES) {
+        for (unsigned l = 0; l < FIT_LANES; l++)
+            lane[l] += (double)v[i + l];
+    }
     for (unsigned l = 0; l < FIT_LANES; l++)
-        sum += (double)lane[l];
+        sum += lane[l];
     return sum;
 }
 
@@ -60,12 +115,10 @@ static double dot(const float *a, const float *b, unsigned n)
 static void take_window(struct fit *fit, unsigned w, const struct taps *taps, const int16_t *x,
                         size_t from)
 {
-    for (unsigned i = 0; i < WINDOW; i++) {
-        const unsigned at = w * WINDOW + i;
-        for (unsigned f = 0; f < fit->n_features; f++)
-            fit->at[f][at] = 0;
-        fit->at[N_FEATURES][at] = (float)x[from + i];
-    }
+    for (unsigned f = 0; f < fit->n_features; f++)
+        memset(fit->at[f] + w * WINDOW, 0, WINDOW * sizeof(float));
+    for (unsigned i = 0; i < WINDOW; i++)
+        fit->at[N_FEATURES][w * WINDOW + i] = (float)x[from + i];
     for (unsigned t = 0; t < fit->n_taps; t++) {
         if (fit->feature[t] == NONE)
             continue;
@@ -99,10 +152,7 @@ static void centre_sample(struct fit *fit)
     for (unsigned f = 0; f <= N_FEATURES; f++) {
         if (f >= fit->n_features && f < N_FEATURES)
             continue;
-        double sum = 0;
-        for (unsigned i = 0; i < N_SAMPLES; i++)
-            sum += (double)fit->at[f][i];
-        fit->mean[f] = (float)(sum / N_SAMPLES);
+        fit->mean[f] = (float)(whole_sum(fit->at[f]) / N_SAMPLES);
         for (unsigned i = 0; i < N_SAMPLES; i++)
             fit->at[f][i] -= fit->mean[f];
     }
@@ -169,24 +219,25 @@ static bool solve(double a[N_FEATURES + 1][N_FEATURES + 1], double b[N_FEATURES 
 /* One step: the normal equations under the present weights, drawn a little towards the prior. */
 static void improve(struct fit *fit)
 {
-    double a[N_FEATURES + 1][N_FEATURES + 1], b[N_FEATURES + 1];
+    double a[N_FEATURES + 1][N_FEATURES + 1], b[N_FEATURES + 1], sum[N_FEATURES],
+        with[N_FEATURES + 1];
     float weighted[N_SAMPLES];
+    const float *rows[N_FEATURES + 1];
     const unsigned n = fit->n_features;
-    double total = 0;
-    for (unsigned i = 0; i < N_SAMPLES; i++)
-        total += (double)fit->weight[i];
+    const double total = weighted_sums(fit, sum);
+    for (unsigned f = 0; f < n; f++)
+        rows[f] = fit->at[f];
+    rows[n] = fit->at[N_FEATURES];
     for (unsigned f = 0; f < n; f++) {
-        double sum = 0;
         for (unsigned i = 0; i < N_SAMPLES; i++)
             weighted[i] = fit->weight[i] * fit->at[f][i];
-        for (unsigned i = 0; i < N_SAMPLES; i++)
-            sum += (double)weighted[i];
+        dots(weighted, rows + f, n + 1 - f, with);
         for (unsigned g = f; g < n; g++)
-            a[g][f] = dot(weighted, fit->at[g], N_SAMPLES);
-        a[n][f] = sum;
-        b[f] = dot(weighted, fit->at[N_FEATURES], N_SAMPLES);
+            a[g][f] = with[g - f];
+        a[n][f] = sum[f];
+        b[f] = with[n - f];
     }
-    b[n] = dot(fit->weight, fit->at[N_FEATURES], N_SAMPLES);
+    dots(fit->weight, rows + n, 1, b + n);
     a[n][n] = total;
     for (unsigned f = 0; f < n; f++) {
         const double ridge = 1e-4 * a[f][f] + 1e-3 * total;

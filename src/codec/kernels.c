@@ -116,14 +116,40 @@ const struct kernels kernels_scalar = {
     .residual = scalar_residual,
     .restore = scalar_restore,
     .sums = scalar_sums,
+    .unions = scalar_unions,
     .pack = scalar_pack,
     .unpack = scalar_unpack,
     .split_low = scalar_split_low,
     .join_low = scalar_join_low,
 };
 
+static const struct kernels *kernels_portable(void)
+{
+    return &kernels_scalar;
+}
+
+/* From the slowest to the fastest. */
+static const struct kernels *(*const versions[])(void) = {kernels_portable, kernels_avx2,
+                                                          kernels_avx512};
+
+#define N_VERSIONS (sizeof(versions) / sizeof(versions[0]))
+
+unsigned kernels_count(void)
+{
+    return N_VERSIONS;
+}
+
+const struct kernels *kernels_version(unsigned i)
+{
+    return versions[i]();
+}
+
 const struct kernels *kernels_best(void)
 {
-    const struct kernels *avx2 = kernels_avx2();
-    return avx2 ? avx2 : &kernels_scalar;
+    const struct kernels *best = &kernels_scalar;
+    for (unsigned i = 0; i < N_VERSIONS; i++) {
+        const struct kernels *version = versions[i]();
+        best = version ? version : best;
+    }
+    return best;
 }

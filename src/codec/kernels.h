@@ -1,5 +1,6 @@
 /* The inner loops that filters are made of, in several versions for several machines. Every version
- * writes the same bytes as the scalar one; tests/codec/test_kernels.c holds them to that. */
+ * writes the same bytes as the scalar one; tests/codec/test_kernels.c holds them to that, and times
+ * them (--bench). */
 #ifndef SQYFS_CODEC_KERNELS_H
 #define SQYFS_CODEC_KERNELS_H
 
@@ -22,14 +23,17 @@ struct taps {
     const int16_t *at[TAPS_MAX];
     int16_t weight[TAPS_MAX];
     unsigned n; /* even */
+    unsigned
+        near; /* the first 2 * near taps are pairs of neighbours: at[2 * p + 1] is at[2 * p] + 1 */
     int32_t bias;
 };
 
 /* Residuals share a class in blocks of 8 lanes by 8 columns. Number i of a block stands in column
  * i % 8; in lane 0, 2, 4, 6, 1, 3, 5, 7 by i / 8. */
-#define BLOCK 64
-#define LANES 8
-#define CLIP  8 /* times the mean of its block is the most a number counts for */
+#define BLOCK       64
+#define LANES       8
+#define PLANES_ROOM 128 /* bytes of 16 planes */
+#define CLIP        8   /* times the mean of its block is the most a number counts for */
 
 /* Blocks in memory: column c of lane l of block b is z[b * step + l * stride + c]. */
 struct lanes {
@@ -58,20 +62,22 @@ struct kernels {
     void (*merge)(const int16_t *even, const int16_t *odd, size_t n, uint16_t flip, uint8_t *out);
     /* z = what the prediction leaves of x, as 16-bit differences that wrap, zigzag: 0, -1, 1, -2,
      * ... are 0, 1, 2, 3, ...; and back. Up to 31 elements after the n of the output may be written,
-     * after those of x, z and the taps read. */
+     * up to 32 after those of x, z and the taps read, and one before the taps. */
     void (*residual)(const struct taps *taps, const int16_t *x, size_t n, uint16_t *z);
     void (*restore)(const struct taps *taps, const uint16_t *z, size_t n, int16_t *x);
     /* Of n blocks from `first` on: the sum of its numbers, none counted for more than CLIP times the
-     * mean, and the union of their bits. */
-    void (*sums)(const struct lanes *lanes, size_t first, size_t n, uint32_t *sum, uint16_t *bits);
+     * mean; or the union of their bits. */
+    void (*sums)(const struct lanes *lanes, size_t first, size_t n, uint32_t *sum);
+    void (*unions)(const struct lanes *lanes, size_t first, size_t n, uint16_t *bits);
     /* A block's numbers without their low k bits (k < 16), 15 where they are more, as nibbles:
      * number i in the low half of byte i, number 32 + i in the high half. The low bits as k planes
-     * of 8 bytes, number i at bit i; returns which numbers are 15. And back, returning the same. */
+     * of 8 bytes, number i at bit i: up to PLANES_ROOM bytes may be written, however few they are.
+     * Returns which numbers are 15. And back, returning the same; k planes are read. */
     uint64_t (*pack)(const struct lanes *lanes, size_t block, unsigned k, uint8_t nibbles[32],
                      uint8_t *planes);
     uint64_t (*unpack)(const uint8_t nibbles[32], const uint8_t *planes, unsigned k,
                        const struct lanes *lanes, size_t block);
-    /* The low k bits (k <= 16) alone. */
+    /* The low k bits (k <= 16) alone, likewise. */
     void (*split_low)(const struct lanes *lanes, size_t block, unsigned k, uint8_t *planes);
     void (*join_low)(const uint8_t *planes, unsigned k, const struct lanes *lanes, size_t block);
 };
@@ -79,6 +85,10 @@ struct kernels {
 extern const struct kernels kernels_scalar;
 /* NULL where this machine or this build lacks it. */
 const struct kernels *kernels_avx2(void);
+const struct kernels *kernels_avx512(void);
+/* Version 0 .. kernels_count() - 1; the first is the scalar one. */
+unsigned kernels_count(void);
+const struct kernels *kernels_version(unsigned i);
 const struct kernels *kernels_best(void);
 
 /* Where number i of a block stands. */
@@ -95,8 +105,8 @@ static inline uint16_t *lanes_at(const struct lanes *lanes, size_t block, unsign
                         uint8_t *out);                                                             \
     void prefix##_residual(const struct taps *taps, const int16_t *x, size_t n, uint16_t *z);      \
     void prefix##_restore(const struct taps *taps, const uint16_t *z, size_t n, int16_t *x);       \
-    void prefix##_sums(const struct lanes *lanes, size_t first, size_t n, uint32_t *sum,           \
-                       uint16_t *bits);                                                            \
+    void prefix##_sums(const struct lanes *lanes, size_t first, size_t n, uint32_t *sum);          \
+    void prefix##_unions(const struct lanes *lanes, size_t first, size_t n, uint16_t *bits);       \
     uint64_t prefix##_pack(const struct lanes *lanes, size_t block, unsigned k,                    \
                            uint8_t nibbles[32], uint8_t *planes);                                  \
     uint64_t prefix##_unpack(const uint8_t nibbles[32], const uint8_t *planes, unsigned k,         \

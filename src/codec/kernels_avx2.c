@@ -225,6 +225,7 @@ const struct kernels *kernels_avx2(void)
         .residual = avx2_residual,
         .restore = avx2_restore,
         .sums = avx2_sums,
+        .unions = avx2_unions,
         .pack = avx2_pack,
         .unpack = avx2_unpack,
         .split_low = avx2_split_low,

@@ -58,21 +58,29 @@ static void gather(const struct lanes *lanes, size_t block, uint16_t v[BLOCK])
         v[i] = *lanes_at(lanes, block, i);
 }
 
-void scalar_sums(const struct lanes *lanes, size_t first, size_t n, uint32_t *sum, uint16_t *bits)
+void scalar_sums(const struct lanes *lanes, size_t first, size_t n, uint32_t *sum)
 {
     for (size_t b = 0; b < n; b++) {
-        uint16_t v[BLOCK], any = 0;
+        uint16_t v[BLOCK];
         uint32_t s = 0;
         gather(lanes, first + b, v);
-        for (unsigned i = 0; i < BLOCK; i++) {
+        for (unsigned i = 0; i < BLOCK; i++)
             s += v[i];
-            any |= v[i];
-        }
         const uint32_t most = s / (BLOCK / CLIP) + 1;
         sum[b] = 0;
         for (unsigned i = 0; i < BLOCK; i++)
             sum[b] += v[i] < most ? v[i] : most;
-        bits[b] = any;
+    }
+}
+
+void scalar_unions(const struct lanes *lanes, size_t first, size_t n, uint16_t *bits)
+{
+    for (size_t b = 0; b < n; b++) {
+        uint16_t v[BLOCK];
+        gather(lanes, first + b, v);
+        bits[b] = 0;
+        for (unsigned i = 0; i < BLOCK; i++)
+            bits[b] |= v[i];
     }
 }
 

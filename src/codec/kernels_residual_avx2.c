@@ -54,249 +54,244 @@ AVX2 void avx2_merge(const int16_t *even, const int16_t *odd, size_t n, uint16_t
 
 /* ---- prediction ---- */
 
-/* Of 16 samples from `i` on. `pairs` is a constant wherever this is inlined. */
-INLINE __m256i predict(const struct taps *taps, const __m256i *weights, __m256i bias,
-                       unsigned pairs, size_t i)
+/* Taps that a compiler can keep in registers: their number is a constant where these are inlined. */
+struct held {
+    const int16_t *at[TAPS_MAX];
+    __m256i weights[TAPS_MAX / 2], bias;
+};
+
+INLINE void hold(struct held *held, const struct taps *taps, unsigned pairs)
 {
-    __m256i low = bias, high = bias;
 #pragma GCC unroll 7
     for (unsigned p = 0; p < pairs; p++) {
-        const __m256i a = load(taps->at[2 * p] + i), b = load(taps->at[2 * p + 1] + i);
-        low = _mm256_add_epi32(low, _mm256_madd_epi16(_mm256_unpacklo_epi16(a, b), weights[p]));
-        high = _mm256_add_epi32(high, _mm256_madd_epi16(_mm256_unpackhi_epi16(a, b), weights[p]));
+        held->at[2 * p] = taps->at[2 * p];
+        held->at[2 * p + 1] = taps->at[2 * p + 1];
+        held->weights[p] =
+            _mm256_set1_epi32((int)((uint32_t)(uint16_t)taps->weight[2 * p] |
+                                    (uint32_t)(uint16_t)taps->weight[2 * p + 1] << 16));
     }
-    return _mm256_packs_epi32(_mm256_srai_epi32(low, TAPS_SHIFT),
-                              _mm256_srai_epi32(high, TAPS_SHIFT));
+    held->bias = _mm256_set1_epi32(taps->bias);
 }
 
-INLINE void weights_of(const struct taps *taps, __m256i weights[TAPS_MAX / 2])
+/* Of 16 samples from `i` on. Even ones and odd ones are summed apart: to these, neighbours in memory
+ * are pairs as they lie. Of others, one is read a sample early or late to stand beside its twin. */
+INLINE __m256i predict(const struct held *held, unsigned near, unsigned pairs, size_t i)
 {
-    for (unsigned p = 0; p < taps->n / 2; p++)
-        weights[p] = _mm256_set1_epi32((int)((uint32_t)(uint16_t)taps->weight[2 * p] |
-                                             (uint32_t)(uint16_t)taps->weight[2 * p + 1] << 16));
+    const __m256i zip = _mm256_setr_epi8(0, 1, 8, 9, 2, 3, 10, 11, 4, 5, 12, 13, 6, 7, 14, 15, 0, 1,
+                                         8, 9, 2, 3, 10, 11, 4, 5, 12, 13, 6, 7, 14, 15);
+    __m256i even = held->bias, odd = held->bias;
+#pragma GCC unroll 7
+    for (unsigned p = 0; p < pairs; p++) {
+        const int16_t *a = held->at[2 * p] + i, *b = held->at[2 * p + 1] + i;
+        __m256i e = load(a), o = load(b);
+        if (p >= near) {
+            e = _mm256_blend_epi16(e, load(b - 1), 0xAA);
+            o = _mm256_blend_epi16(load(a + 1), o, 0xAA);
+        }
+        even = _mm256_add_epi32(even, _mm256_madd_epi16(e, held->weights[p]));
+        odd = _mm256_add_epi32(odd, _mm256_madd_epi16(o, held->weights[p]));
+    }
+    return _mm256_shuffle_epi8(
+        _mm256_packs_epi32(_mm256_srai_epi32(even, TAPS_SHIFT), _mm256_srai_epi32(odd, TAPS_SHIFT)),
+        zip);
 }
 
-INLINE void residual_of(const struct taps *taps, unsigned pairs, const int16_t *x, size_t n,
-                        uint16_t *z)
+INLINE void residual_of(const struct taps *taps, unsigned near, unsigned pairs, const int16_t *x,
+                        size_t n, uint16_t *z)
 {
-    const __m256i bias = _mm256_set1_epi32(taps->bias);
-    __m256i weights[TAPS_MAX / 2];
-    weights_of(taps, weights);
+    struct held held = {0};
+    hold(&held, taps, pairs);
     for (size_t i = 0; i < n; i += 16) {
-        __m256i r = _mm256_sub_epi16(load(x + i), predict(taps, weights, bias, pairs, i));
+        __m256i r = _mm256_sub_epi16(load(x + i), predict(&held, near, pairs, i));
         store(z + i, _mm256_xor_si256(_mm256_add_epi16(r, r), _mm256_srai_epi16(r, 15)));
     }
 }
 
-INLINE void restore_of(const struct taps *taps, unsigned pairs, const uint16_t *z, size_t n,
-                       int16_t *x)
+INLINE void restore_of(const struct taps *taps, unsigned near, unsigned pairs, const uint16_t *z,
+                       size_t n, int16_t *x)
 {
-    const __m256i bias = _mm256_set1_epi32(taps->bias), one = _mm256_set1_epi16(1);
-    __m256i weights[TAPS_MAX / 2];
-    weights_of(taps, weights);
+    const __m256i one = _mm256_set1_epi16(1);
+    struct held held = {0};
+    hold(&held, taps, pairs);
     for (size_t i = 0; i < n; i += 16) {
         const __m256i v = load(z + i);
         const __m256i sign = _mm256_sub_epi16(_mm256_setzero_si256(), _mm256_and_si256(v, one));
         const __m256i r = _mm256_xor_si256(_mm256_srli_epi16(v, 1), sign);
-        store(x + i, _mm256_add_epi16(r, predict(taps, weights, bias, pairs, i)));
+        store(x + i, _mm256_add_epi16(r, predict(&held, near, pairs, i)));
     }
 }
 
+/* What predict.c makes has loops of its own, unrolled. */
 AVX2 void avx2_residual(const struct taps *taps, const int16_t *x, size_t n, uint16_t *z)
 {
-    switch (taps->n / 2) {
-    case 3:
-        residual_of(taps, 3, x, n, z);
-        break;
-    case 4:
-        residual_of(taps, 4, x, n, z);
-        break;
-    case 6:
-        residual_of(taps, 6, x, n, z);
-        break;
-    default:
-        residual_of(taps, taps->n / 2, x, n, z);
-    }
+    const unsigned near = taps->near, pairs = taps->n / 2;
+    if (pairs == 3 && near == 2)
+        residual_of(taps, 2, 3, x, n, z);
+    else if (pairs == 4 && near == 3)
+        residual_of(taps, 3, 4, x, n, z);
+    else if (pairs == 6 && near == 3)
+        residual_of(taps, 3, 6, x, n, z);
+    else if (pairs == 7 && near == 4)
+        residual_of(taps, 4, 7, x, n, z);
+    else
+        residual_of(taps, near, pairs, x, n, z);
 }
 
 AVX2 void avx2_restore(const struct taps *taps, const uint16_t *z, size_t n, int16_t *x)
 {
-    switch (taps->n / 2) {
-    case 3:
-        restore_of(taps, 3, z, n, x);
-        break;
-    case 4:
-        restore_of(taps, 4, z, n, x);
-        break;
-    case 6:
-        restore_of(taps, 6, z, n, x);
-        break;
-    default:
-        restore_of(taps, taps->n / 2, z, n, x);
+    const unsigned near = taps->near, pairs = taps->n / 2;
+    if (pairs == 3 && near == 2)
+        restore_of(taps, 2, 3, z, n, x);
+    else if (pairs == 4 && near == 3)
+        restore_of(taps, 3, 4, z, n, x);
+    else if (pairs == 6 && near == 3)
+        restore_of(taps, 3, 6, z, n, x);
+    else if (pairs == 7 && near == 4)
+        restore_of(taps, 4, 7, z, n, x);
+    else
+        restore_of(taps, near, pairs, z, n, x);
+}
+
+/* ---- blocks: sums ---- */
+
+/* Two blocks beside each other, lane by lane: the first in the low halves. */
+INLINE void load_two(const struct lanes *lanes, size_t a, size_t b, __m256i v[LANES])
+{
+    const uint16_t *low = lanes->z + a * lanes->step, *high = lanes->z + b * lanes->step;
+    if (high == low + LANES) {
+#pragma GCC unroll 8
+        for (unsigned l = 0; l < LANES; l++)
+            v[l] = load(low + l * lanes->stride);
+        return;
     }
+#pragma GCC unroll 8
+    for (unsigned l = 0; l < LANES; l++)
+        v[l] = _mm256_loadu2_m128i((const void *)(high + l * lanes->stride),
+                                   (const void *)(low + l * lanes->stride));
 }
 
-/* ---- blocks ---- */
-
-/* Lanes a and b of a block. */
-INLINE __m256i load_lanes(const struct lanes *lanes, size_t block, unsigned a, unsigned b)
-{
-    const uint16_t *z = lanes->z + block * lanes->step;
-    const __m128i low = _mm_loadu_si128((const void *)(z + a * lanes->stride));
-    const __m128i high = _mm_loadu_si128((const void *)(z + b * lanes->stride));
-    return _mm256_inserti128_si256(_mm256_castsi128_si256(low), high, 1);
-}
-
-INLINE void load_block(const struct lanes *lanes, size_t block, __m256i v[4])
-{
-    v[0] = load_lanes(lanes, block, 0, 2);
-    v[1] = load_lanes(lanes, block, 4, 6);
-    v[2] = load_lanes(lanes, block, 1, 3);
-    v[3] = load_lanes(lanes, block, 5, 7);
-}
-
-INLINE void store_lanes(const struct lanes *lanes, size_t block, unsigned a, unsigned b, __m256i v)
-{
-    uint16_t *z = lanes->z + block * lanes->step;
-    _mm_storeu_si128((void *)(z + a * lanes->stride), _mm256_castsi256_si128(v));
-    _mm_storeu_si128((void *)(z + b * lanes->stride), _mm256_extracti128_si256(v, 1));
-}
-
-INLINE void store_block(const struct lanes *lanes, size_t block, const __m256i v[4])
-{
-    store_lanes(lanes, block, 0, 2, v[0]);
-    store_lanes(lanes, block, 4, 6, v[1]);
-    store_lanes(lanes, block, 1, 3, v[2]);
-    store_lanes(lanes, block, 5, 7, v[3]);
-}
-
-/* Sum of 64 numbers of 16 bits. */
-INLINE uint32_t sum_of(const __m256i v[4])
+/* Of each half's 64 numbers the sum, in all of its elements of 32 bits. */
+INLINE __m256i sum_of(const __m256i v[LANES])
 {
     const __m256i sign = _mm256_set1_epi16((short)0x8000), one = _mm256_set1_epi16(1);
-    __m256i total = _mm256_setzero_si256();
-    for (int i = 0; i < 4; i++)
-        total = _mm256_add_epi32(total, _mm256_madd_epi16(_mm256_xor_si256(v[i], sign), one));
-    __m128i t = _mm_add_epi32(_mm256_castsi256_si128(total), _mm256_extracti128_si256(total, 1));
-    t = _mm_add_epi32(t, _mm_shuffle_epi32(t, 0x4E));
-    t = _mm_add_epi32(t, _mm_shuffle_epi32(t, 0xB1));
-    return (uint32_t)_mm_cvtsi128_si32(t) + BLOCK * 32768u;
+    __m256i total = _mm256_set1_epi32(BLOCK * 32768 / 4);
+#pragma GCC unroll 8
+    for (unsigned l = 0; l < LANES; l++)
+        total = _mm256_add_epi32(total, _mm256_madd_epi16(_mm256_xor_si256(v[l], sign), one));
+    total = _mm256_add_epi32(total, _mm256_shuffle_epi32(total, 0x4E));
+    return _mm256_add_epi32(total, _mm256_shuffle_epi32(total, 0xB1));
 }
 
-INLINE uint16_t union_of(const __m256i v[4])
+INLINE __m256i clipped_sum_of(__m256i v[LANES])
 {
-    const __m256i any = _mm256_or_si256(_mm256_or_si256(v[0], v[1]), _mm256_or_si256(v[2], v[3]));
-    __m128i o = _mm_or_si128(_mm256_castsi256_si128(any), _mm256_extracti128_si256(any, 1));
-    o = _mm_or_si128(o, _mm_shuffle_epi32(o, 0x4E));
-    o = _mm_or_si128(o, _mm_shuffle_epi32(o, 0xB1));
-    const uint32_t both = (uint32_t)_mm_cvtsi128_si32(o);
-    return (uint16_t)(both | both >> 16);
+    __m256i most = _mm256_srli_epi32(sum_of(v), 3); /* BLOCK / CLIP is 8 */
+    most = _mm256_add_epi32(most, _mm256_set1_epi32(1));
+    most = _mm256_packus_epi32(most, most); /* saturates */
+#pragma GCC unroll 8
+    for (unsigned l = 0; l < LANES; l++)
+        v[l] = _mm256_min_epu16(v[l], most);
+    return sum_of(v);
 }
 
-AVX2 void avx2_sums(const struct lanes *lanes, size_t first, size_t n, uint32_t *sum,
-                    uint16_t *bits)
+_Static_assert(BLOCK / CLIP == 8, "clipped_sum_of() shifts");
+
+AVX2 void avx2_sums(const struct lanes *lanes, size_t first, size_t n, uint32_t *sum)
+{
+    __m256i v[LANES];
+    size_t b = 0;
+    for (; b + 2 <= n; b += 2) {
+        load_two(lanes, first + b, first + b + 1, v);
+        const __m256i s = clipped_sum_of(v);
+        sum[b] = (uint32_t)_mm256_extract_epi32(s, 0);
+        sum[b + 1] = (uint32_t)_mm256_extract_epi32(s, 4);
+    }
+    if (b < n) {
+        load_two(lanes, first + b, first + b, v);
+        sum[b] = (uint32_t)_mm256_extract_epi32(clipped_sum_of(v), 0);
+    }
+}
+
+AVX2 void avx2_unions(const struct lanes *lanes, size_t first, size_t n, uint16_t *bits)
 {
     for (size_t b = 0; b < n; b++) {
-        __m256i v[4];
-        load_block(lanes, first + b, v);
-        bits[b] = union_of(v);
-        const uint32_t most = sum_of(v) / (BLOCK / CLIP) + 1;
-        const __m256i limit = _mm256_set1_epi16((short)(most < 65535 ? most : 65535));
-        for (int i = 0; i < 4; i++)
-            v[i] = _mm256_min_epu16(v[i], limit);
-        sum[b] = sum_of(v);
+        const size_t other = b + 1 < n ? b + 1 : b;
+        __m256i v[LANES];
+        load_two(lanes, first + b, first + other, v);
+#pragma GCC unroll 7
+        for (unsigned l = 1; l < LANES; l++)
+            v[0] = _mm256_or_si256(v[0], v[l]);
+        v[0] = _mm256_or_si256(v[0], _mm256_shuffle_epi32(v[0], 0x4E));
+        v[0] = _mm256_or_si256(v[0], _mm256_shuffle_epi32(v[0], 0xB1));
+        v[0] = _mm256_or_si256(v[0], _mm256_srli_epi32(v[0], 16));
+        bits[b] = (uint16_t)_mm256_extract_epi16(v[0], 0);
+        bits[other] = (uint16_t)_mm256_extract_epi16(v[0], 8);
+        b = other;
     }
 }
 
-/* 32 numbers of 16 bits, none above 255, to bytes. */
-INLINE __m256i narrow(__m256i a, __m256i b)
+/* ---- blocks: to planes ---- */
+
+INLINE __m256i load_lanes(const uint16_t *z, size_t stride, unsigned a, unsigned b)
 {
-    return _mm256_permute4x64_epi64(_mm256_packus_epi16(a, b), 0xD8);
+    return _mm256_loadu2_m128i((const void *)(z + b * stride), (const void *)(z + a * stride));
 }
 
-/* Bit planes 0 .. k-1 of 64 bytes, from plane `planes` on. */
-INLINE void split_bytes(__m256i a, __m256i b, unsigned k, uint8_t *planes)
+/* In an order from which narrow() makes bytes in theirs. */
+INLINE void load_block(const struct lanes *lanes, size_t block, __m256i v[4])
 {
-    a = _mm256_sll_epi16(a, _mm_cvtsi32_si128((int)(8 - k)));
-    b = _mm256_sll_epi16(b, _mm_cvtsi32_si128((int)(8 - k)));
-    for (unsigned p = k; p-- > 0;) {
-        const uint32_t low = (uint32_t)_mm256_movemask_epi8(a);
-        const uint32_t high = (uint32_t)_mm256_movemask_epi8(b);
+    const uint16_t *z = lanes->z + block * lanes->step;
+    v[0] = load_lanes(z, lanes->stride, 0, 4);
+    v[1] = load_lanes(z, lanes->stride, 2, 6);
+    v[2] = load_lanes(z, lanes->stride, 1, 5);
+    v[3] = load_lanes(z, lanes->stride, 3, 7);
+}
+
+/* Numbers, none above 255: 0 .. 31 to `bytes[0]`, 32 .. 63 to `bytes[1]`. */
+INLINE void narrow(const __m256i v[4], __m256i bytes[2])
+{
+    bytes[0] = _mm256_packus_epi16(v[0], v[1]);
+    bytes[1] = _mm256_packus_epi16(v[2], v[3]);
+}
+
+/* The n highest bits of 64 bytes, the highest to plane n - 1. */
+INLINE void split_bytes(__m256i bytes[2], unsigned n, uint8_t *planes)
+{
+#pragma GCC unroll 8
+    for (unsigned p = n; p-- > 0;) {
+        const uint32_t low = (uint32_t)_mm256_movemask_epi8(bytes[0]);
+        const uint32_t high = (uint32_t)_mm256_movemask_epi8(bytes[1]);
         memcpy(planes + 8 * p, &low, 4);
         memcpy(planes + 8 * p + 4, &high, 4);
-        a = _mm256_add_epi8(a, a);
-        b = _mm256_add_epi8(b, b);
+        bytes[0] = _mm256_add_epi8(bytes[0], bytes[0]);
+        bytes[1] = _mm256_add_epi8(bytes[1], bytes[1]);
     }
 }
 
+/* In steps of 4 or 8 planes: numbers of planes change from block to block, and a branch that is
+ * guessed wrong costs more than planes that nobody asked for. */
 INLINE void split_low(const __m256i v[4], unsigned k, uint8_t *planes)
 {
     const __m256i low = _mm256_set1_epi16(0xff);
+    __m256i m[4], bytes[2];
     if (k == 0)
         return;
-    __m256i m[4];
-    /* split_bytes() shifts 16 bits at once: nothing may come from the neighbour */
-    const __m256i keep =
-        _mm256_and_si256(_mm256_sub_epi16(_mm256_sll_epi16(_mm256_set1_epi16(1),
-                                                           _mm_cvtsi32_si128(k < 8 ? (int)k : 8)),
-                                          _mm256_set1_epi16(1)),
-                         low);
     for (int i = 0; i < 4; i++)
-        m[i] = _mm256_and_si256(v[i], keep);
-    split_bytes(narrow(m[0], m[1]), narrow(m[2], m[3]), k < 8 ? k : 8, planes);
-    if (k <= 8)
+        m[i] = _mm256_and_si256(v[i], low);
+    narrow(m, bytes);
+    if (k <= 4) {
+        /* the neighbour's bits that come in stay below those that are asked for */
+        bytes[0] = _mm256_slli_epi16(bytes[0], 4);
+        bytes[1] = _mm256_slli_epi16(bytes[1], 4);
+        split_bytes(bytes, 4, planes);
         return;
-    const __m128i at = _mm_cvtsi32_si128((int)(16 - k));
-    for (int i = 0; i < 4; i++)
-        m[i] = _mm256_srl_epi16(_mm256_srli_epi16(_mm256_sll_epi16(v[i], at), 8), at);
-    split_bytes(narrow(m[0], m[1]), narrow(m[2], m[3]), k - 8, planes + 64);
-}
-
-/* 32 bits to 32 bytes of all ones or none. */
-INLINE __m256i spread(uint32_t bits)
-{
-    const __m256i byte = _mm256_setr_epi8(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 2,
-                                          2, 2, 2, 2, 2, 3, 3, 3, 3, 3, 3, 3, 3);
-    const __m256i bit = _mm256_set1_epi64x((long long)0x8040201008040201);
-    const __m256i v = _mm256_shuffle_epi8(_mm256_set1_epi32((int)bits), byte);
-    return _mm256_cmpeq_epi8(_mm256_and_si256(v, bit), bit);
-}
-
-/* k planes to 64 bytes. */
-INLINE void join_bytes(const uint8_t *planes, unsigned k, __m256i *a, __m256i *b)
-{
-    __m256i low = _mm256_setzero_si256(), high = low;
-    for (unsigned p = k; p-- > 0;) {
-        uint32_t l, h;
-        memcpy(&l, planes + 8 * p, 4);
-        memcpy(&h, planes + 8 * p + 4, 4);
-        /* twice what there is, and one more where the bit is set */
-        low = _mm256_sub_epi8(_mm256_add_epi8(low, low), spread(l));
-        high = _mm256_sub_epi8(_mm256_add_epi8(high, high), spread(h));
     }
-    *a = low;
-    *b = high;
-}
-
-INLINE void widen(__m256i bytes, __m256i v[2])
-{
-    v[0] = _mm256_cvtepu8_epi16(_mm256_castsi256_si128(bytes));
-    v[1] = _mm256_cvtepu8_epi16(_mm256_extracti128_si256(bytes, 1));
-}
-
-INLINE void join_low(const uint8_t *planes, unsigned k, __m256i v[4])
-{
-    __m256i a, b, m[4];
-    join_bytes(planes, k < 8 ? k : 8, &a, &b);
-    widen(a, v);
-    widen(b, v + 2);
+    split_bytes(bytes, 8, planes);
     if (k <= 8)
         return;
-    join_bytes(planes + 64, k - 8, &a, &b);
-    widen(a, m);
-    widen(b, m + 2);
     for (int i = 0; i < 4; i++)
-        v[i] = _mm256_or_si256(v[i], _mm256_slli_epi16(m[i], 8));
+        m[i] = _mm256_srli_epi16(v[i], 8);
+    narrow(m, bytes);
+    split_bytes(bytes, 8, planes + 64);
 }
 
 AVX2 void avx2_split_low(const struct lanes *lanes, size_t block, unsigned k, uint8_t *planes)
@@ -306,51 +301,129 @@ AVX2 void avx2_split_low(const struct lanes *lanes, size_t block, unsigned k, ui
     split_low(v, k, planes);
 }
 
-AVX2 void avx2_join_low(const uint8_t *planes, unsigned k, const struct lanes *lanes, size_t block)
-{
-    __m256i v[4];
-    join_low(planes, k, v);
-    store_block(lanes, block, v);
-}
-
-INLINE uint64_t are15(__m256i a, __m256i b)
-{
-    const __m256i fifteen = _mm256_set1_epi8(15);
-    return (uint32_t)_mm256_movemask_epi8(_mm256_cmpeq_epi8(a, fifteen)) |
-           (uint64_t)(uint32_t)_mm256_movemask_epi8(_mm256_cmpeq_epi8(b, fifteen)) << 32;
-}
-
 AVX2 uint64_t avx2_pack(const struct lanes *lanes, size_t block, unsigned k, uint8_t nibbles[32],
                         uint8_t *planes)
 {
-    __m256i v[4];
-    load_block(lanes, block, v);
-    const __m256i fifteen = _mm256_set1_epi16(15);
+    const __m256i fifteen = _mm256_set1_epi16(15), fifteens = _mm256_set1_epi8(15);
     const __m128i by = _mm_cvtsi32_si128((int)k);
-    __m256i h[4];
+    __m256i v[4], h[4], bytes[2];
+    load_block(lanes, block, v);
     for (int i = 0; i < 4; i++)
         h[i] = _mm256_min_epu16(_mm256_srl_epi16(v[i], by), fifteen);
-    const __m256i a = narrow(h[0], h[1]), b = narrow(h[2], h[3]);
-    store(nibbles, _mm256_or_si256(a, _mm256_slli_epi16(b, 4)));
+    narrow(h, bytes);
+    store(nibbles, _mm256_or_si256(bytes[0], _mm256_slli_epi16(bytes[1], 4)));
     split_low(v, k, planes);
-    return are15(a, b);
+    return (uint32_t)_mm256_movemask_epi8(_mm256_cmpeq_epi8(bytes[0], fifteens)) |
+           (uint64_t)(uint32_t)_mm256_movemask_epi8(_mm256_cmpeq_epi8(bytes[1], fifteens)) << 32;
+}
+
+/* ---- blocks: from planes ----
+ *
+ * Bytes are held as p[0] = 0 .. 15 and 32 .. 47, p[1] = 16 .. 31 and 48 .. 63. */
+
+/* Of bytes twice what there is, and one more where the bit of a plane is set. */
+INLINE __m256i append(__m256i bytes, __m256i plane, __m256i from)
+{
+    const __m256i bit = _mm256_set1_epi64x((long long)0x8040201008040201);
+    const __m256i set = _mm256_and_si256(_mm256_shuffle_epi8(plane, from), bit);
+    return _mm256_sub_epi8(_mm256_add_epi8(bytes, bytes), _mm256_cmpeq_epi8(set, bit));
+}
+
+INLINE void join_bytes(const uint8_t *planes, unsigned n, __m256i p[2])
+{
+    const __m256i from0 =
+        _mm256_setr_epi64x(0, 0x0101010101010101, 0x0404040404040404, 0x0505050505050505);
+    const __m256i from1 = _mm256_add_epi8(from0, _mm256_set1_epi8(2));
+    __m256i v[2] = {_mm256_setzero_si256(), _mm256_setzero_si256()};
+    for (unsigned i = n; i-- > 0;) {
+        const __m256i plane =
+            _mm256_broadcastq_epi64(_mm_loadl_epi64((const void *)(planes + 8 * i)));
+        v[0] = append(v[0], plane, from0);
+        v[1] = append(v[1], plane, from1);
+    }
+    p[0] = v[0];
+    p[1] = v[1];
+}
+
+/* Bytes, above them `high`, into lanes. */
+INLINE void store_block(const struct lanes *lanes, size_t block, const __m256i p[2],
+                        const __m256i high[2])
+{
+    uint16_t *z = lanes->z + block * lanes->step;
+    for (unsigned i = 0; i < 2; i++, z += 4 * lanes->stride) {
+        const __m256i a = _mm256_unpacklo_epi8(p[i], high[i]);
+        const __m256i b = _mm256_unpackhi_epi8(p[i], high[i]);
+        _mm256_storeu2_m128i((void *)(z + lanes->stride), (void *)z, a);
+        _mm256_storeu2_m128i((void *)(z + 3 * lanes->stride), (void *)(z + 2 * lanes->stride), b);
+    }
+}
+
+/* Bytes 0 and 1 of the numbers that low bits make. */
+INLINE void join_low(const uint8_t *planes, unsigned k, __m256i p[2], __m256i high[2])
+{
+    join_bytes(planes, k < 8 ? k : 8, p);
+    high[0] = high[1] = _mm256_setzero_si256();
+    if (k > 8)
+        join_bytes(planes + 64, k - 8, high);
+}
+
+AVX2 void avx2_join_low(const uint8_t *planes, unsigned k, const struct lanes *lanes, size_t block)
+{
+    __m256i p[2], high[2];
+    join_low(planes, k, p, high);
+    store_block(lanes, block, p, high);
+}
+
+/* Number 32 + i stands in the high half of byte i. */
+INLINE __m256i nibbles_of(const uint8_t nibbles[16])
+{
+    const __m256i v = _mm256_broadcastsi128_si256(_mm_loadu_si128((const void *)nibbles));
+    return _mm256_and_si256(_mm256_srlv_epi64(v, _mm256_setr_epi64x(0, 0, 4, 4)),
+                            _mm256_set1_epi8(15));
+}
+
+/* Numbers of more than a byte: nibbles above their low bits. */
+INLINE void store_wide(const struct lanes *lanes, size_t block, const __m256i h[2], __m128i by,
+                       const __m256i p[2], const __m256i high[2])
+{
+    const __m256i byte = _mm256_set1_epi16(0xff);
+    __m256i low[2], up[2];
+    for (int i = 0; i < 2; i++) {
+        /* even bytes and odd bytes, as numbers of 16 bits */
+        const __m256i even = _mm256_sll_epi16(_mm256_and_si256(h[i], byte), by);
+        const __m256i odd = _mm256_sll_epi16(_mm256_srli_epi16(h[i], 8), by);
+        low[i] = _mm256_or_si256(_mm256_and_si256(even, byte), _mm256_slli_epi16(odd, 8));
+        up[i] = _mm256_or_si256(_mm256_srli_epi16(even, 8), _mm256_andnot_si256(byte, odd));
+        low[i] = _mm256_or_si256(low[i], p[i]);
+        up[i] = _mm256_or_si256(up[i], high[i]);
+    }
+    store_block(lanes, block, low, up);
+}
+
+/* Which of all bytes are 15, in the order of the numbers. */
+INLINE uint64_t are15(const __m256i p[2])
+{
+    const __m256i fifteen = _mm256_set1_epi8(15);
+    const uint32_t a = (uint32_t)_mm256_movemask_epi8(_mm256_cmpeq_epi8(p[0], fifteen));
+    const uint32_t b = (uint32_t)_mm256_movemask_epi8(_mm256_cmpeq_epi8(p[1], fifteen));
+    return (a & 0xffff) | b << 16 | (uint64_t)(a >> 16) << 32 | (uint64_t)(b >> 16) << 48;
 }
 
 AVX2 uint64_t avx2_unpack(const uint8_t nibbles[32], const uint8_t *planes, unsigned k,
                           const struct lanes *lanes, size_t block)
 {
-    const __m256i v = load(nibbles), low = _mm256_set1_epi8(15);
-    const __m256i a = _mm256_and_si256(v, low);
-    const __m256i b = _mm256_and_si256(_mm256_srli_epi16(v, 4), low);
+    const __m256i h[2] = {nibbles_of(nibbles), nibbles_of(nibbles + 16)};
     const __m128i by = _mm_cvtsi32_si128((int)k);
-    __m256i h[4], l[4];
-    widen(a, h);
-    widen(b, h + 2);
-    join_low(planes, k, l);
-    for (int i = 0; i < 4; i++)
-        h[i] = _mm256_or_si256(_mm256_sll_epi16(h[i], by), l[i]);
-    store_block(lanes, block, h);
-    return are15(a, b);
+    __m256i p[2], high[2];
+    join_low(planes, k, p, high);
+    if (k <= 4) { /* all fits a byte */
+        for (int i = 0; i < 2; i++)
+            p[i] = _mm256_or_si256(p[i], _mm256_sll_epi16(h[i], by));
+        store_block(lanes, block, p, high);
+    } else {
+        store_wide(lanes, block, h, by, p, high);
+    }
+    return are15(h);
 }
 
 #endif

@@ -43,13 +43,31 @@ void predict_taps(const struct lattice *lattice, size_t layer, size_t row, unsig
     taps->n = n;
 }
 
+/* The taps of predict_taps(), pairs of neighbours in memory first. */
+struct order {
+    uint8_t n, near, tap[TAPS_MAX];
+};
+
+/* Without the layer before, and with it. */
+static const struct order orders[PREDICT_PHASES][2] = {
+    [PREDICT_EVEN] = {{8, 3, {0, 5, 2, 3, 6, 7, 4, 1}},
+                      {14, 4, {0, 5, 2, 3, 6, 7, 10, 11, 4, 1, 8, 9, 12, 13}}},
+    [PREDICT_ODD] = {{6, 2, {0, 1, 4, 5, 2, 3}}, {12, 3, {0, 1, 4, 5, 8, 9, 2, 3, 6, 7, 10, 11}}},
+};
+
 void predict_row(const struct lattice *lattice, const struct predict_model *model, size_t layer,
                  size_t row, unsigned phase, struct taps *taps)
 {
     const bool across = model->follows && layer;
     const struct predict_weights *from = (across ? model->across : model->within) + phase;
-    predict_taps(lattice, layer, row, phase, across, taps);
-    for (unsigned i = 0; i < taps->n; i++)
-        taps->weight[i] = from->weight[i];
+    const struct order *order = &orders[phase][across];
+    struct taps plain;
+    predict_taps(lattice, layer, row, phase, across, &plain);
+    for (unsigned i = 0; i < order->n; i++) {
+        taps->at[i] = plain.at[order->tap[i]];
+        taps->weight[i] = from->weight[order->tap[i]];
+    }
+    taps->n = order->n;
+    taps->near = order->near;
     taps->bias = from->bias;
 }

@@ -35,10 +35,11 @@ static inline unsigned predict_n_taps(unsigned phase, bool across)
            (across ? PREDICT_ACROSS_TAPS : 0);
 }
 
-/* Points taps->at to what stands around row `row` of layer `layer`, sets taps->n. */
+/* Points taps->at to what stands around row `row` of layer `layer`, in the order of the format; sets
+ * taps->n and no more. */
 void predict_taps(const struct lattice *lattice, size_t layer, size_t row, unsigned phase,
                   bool across, struct taps *taps);
-/* All of it: points to the row and takes the model's weights. */
+/* All of it, with the model's weights, in the order that kernels want. */
 void predict_row(const struct lattice *lattice, const struct predict_model *model, size_t layer,
                  size_t row, unsigned phase, struct taps *taps);
 

@@ -1,149 +1,162 @@
-/* Every version of every kernel against the scalar one, and the scalar one against the definition.
- */
+/* Every version of every kernel that this machine can run, or emulate, against the scalar one.
+ *
+ *   test_codec_kernels [--bench [KERNEL]]
+ *
+ * --bench: GB of samples a second of each, and how many times the scalar one that is. */
 #include "test.h"
 
-#include "codec/kernels.h"
+#include "check_kernels.h"
 #include "util.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
-#define MOST  2048 /* bytes of a row before anything repeats */
-#define GUARD 64   /* around every output: a kernel writes nothing else */
+#define MOST_VERSIONS 8
+#define MOST_TESTS    96
+#define N_ROUNDS      15
+#define ROUND_NS      1000000 /* long enough for the clock */
 
-static const size_t lengths[] = {0,   1,   7,   8,   15,  16,  17,   24,   31,   32,   33,
-                                 40,  48,  63,  64,  65,  96,  120,  127,  128,  248,  255,
-                                 256, 257, 264, 504, 512, 520, 1000, 1024, 1040, 2040, 2048};
-
-#define N_LENGTHS (sizeof(lengths) / sizeof(lengths[0]))
-
-static const struct kernels *versions[2];
-static unsigned n_versions;
-
-struct arena {
-    uint8_t in[8 * MOST], want[8 * MOST + 2 * GUARD], got[8 * MOST + 2 * GUARD];
+struct version {
+    const struct kernels *kernels;
+    bool native; /* emulated ones are not worth timing */
 };
 
-static struct arena *arena_new(uint64_t seed)
+struct run {
+    const struct kernels *kernels;
+    const struct kernel_check *check;
+    char name[64];
+};
+
+#ifdef HAVE_SIMDE
+const struct kernels *kernels_avx512_emulated(void);
+#endif
+
+static struct version versions[MOST_VERSIONS];
+static unsigned n_versions;
+
+static void add_version(const struct kernels *kernels, bool native)
 {
-    struct arena *a = malloc(sizeof(*a));
-    assert_non_null(a);
-    util_noise(a->in, sizeof(a->in), seed);
-    memset(a->want, 0xA5, sizeof(a->want));
-    memset(a->got, 0xA5, sizeof(a->got));
-    return a;
+    if (kernels)
+        versions[n_versions++] = (struct version){kernels, native};
 }
 
-static void arena_check(struct arena *a, const struct kernels *k, const char *what, size_t n)
+static void find_versions(void)
 {
-    if (memcmp(a->want, a->got, sizeof(a->want)) != 0)
-        fail_msg("%s of %s is wrong for %zu", what, k->name, n);
-    free(a);
+    for (unsigned i = 0; i < kernels_count(); i++)
+        add_version(kernels_version(i), true);
+#ifdef HAVE_SIMDE
+    add_version(kernels_avx512_emulated(), false);
+#endif
 }
 
-/* Byte j of sample i, where it belongs, both ways. */
-static void check_deal(const struct kernels *k, size_t size, size_t n, bool back)
+/* ---- checking ---- */
+
+static void run_check(void **state)
 {
-    void (*const deal[])(const uint8_t *, size_t, uint8_t *, size_t) = {k->deal2, k->deal4,
-                                                                        k->deal8};
-    void (*const gather[])(const uint8_t *, size_t, size_t, uint8_t *) = {k->gather2, k->gather4,
-                                                                          k->gather8};
-    const unsigned which = size == 2 ? 0 : size == 4 ? 1 : 2;
-    const size_t stride = n + 5;
-    struct arena *a = arena_new(n + size);
-    for (size_t i = 0; i < n; i++) {
-        for (size_t j = 0; j < size; j++) {
-            if (back)
-                a->want[GUARD + i * size + j] = a->in[j * stride + i];
-            else
-                a->want[GUARD + j * stride + i] = a->in[i * size + j];
-        }
-    }
-    if (back)
-        gather[which](a->in, stride, n, a->got + GUARD);
-    else
-        deal[which](a->in, n, a->got + GUARD, stride);
-    arena_check(a, k, back ? "gather" : "deal", n * 10 + size);
+    const struct run *run = *state;
+    run->check->check(run->kernels);
 }
 
-static void test_deal_and_gather(void **state)
+static int check_all(void)
 {
-    (void)state;
+    static const struct kernel_check *const tables[] = {check_kernels_bytes,
+                                                        check_kernels_residual};
+    static struct CMUnitTest tests[MOST_TESTS];
+    static struct run runs[MOST_TESTS];
+    size_t n = 0;
     for (unsigned v = 0; v < n_versions; v++) {
-        for (size_t l = 0; l < N_LENGTHS; l++) {
-            for (size_t size = 2; size <= 8 && lengths[l] < MOST; size *= 2) {
-                check_deal(versions[v], size, lengths[l], false);
-                check_deal(versions[v], size, lengths[l], true);
+        for (unsigned t = 0; t < 2; t++) {
+            for (const struct kernel_check *c = tables[t]; c->name && n < MOST_TESTS; c++, n++) {
+                runs[n] = (struct run){versions[v].kernels, c, ""};
+                snprintf(runs[n].name, sizeof(runs[n].name), "%s: %s", versions[v].kernels->name,
+                         c->name);
+                tests[n] = (struct CMUnitTest){runs[n].name, run_check, NULL, NULL, &runs[n]};
             }
         }
     }
+    return _cmocka_run_group_tests("kernels", tests, n, NULL, NULL);
 }
 
-static size_t flipped(size_t i, enum flip flip)
+/* ---- timing ---- */
+
+static double now_ns(void)
 {
-    return flip == FLIP_NONE ? i : i - i % flip + (flip - 1 - i % flip);
+    struct timespec t;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return 1e9 * (double)t.tv_sec + (double)t.tv_nsec;
 }
 
-/* Bit b of byte i, where it belongs; `stride` may be negative. */
-static void check_split(const struct kernels *k, size_t n, ptrdiff_t stride, enum flip flip,
-                        bool back)
+static int by_value(const void *a, const void *b)
 {
-    struct arena *a = arena_new(n + (size_t)flip);
-    const ptrdiff_t first = GUARD + (stride < 0 ? -7 * stride : 0);
-    memset(a->want + GUARD, back ? 0 : 0xA5, back ? n : 0);
-    for (size_t i = 0; i < n; i++) {
-        size_t at = flipped(i, flip);
-        for (int b = 0; b < 8; b++) {
-            uint8_t *row = a->want + first + b * stride + at / 8;
-            const uint8_t mask = (uint8_t)(1u << (at % 8));
-            if (back)
-                a->want[GUARD + i] |=
-                    (uint8_t)((a->in[first - GUARD + b * stride + (ptrdiff_t)at / 8] >> (at % 8) &
-                               1)
-                              << b);
-            else if (a->in[i] >> b & 1)
-                *row |= mask;
-            else
-                *row &= (uint8_t)~mask;
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+/* Nanoseconds of one run, the median of several rounds of many. */
+static double time_one(const struct kernel_timed *timed, const struct kernels *k,
+                       struct timed_memory *m)
+{
+    double round[N_ROUNDS];
+    for (unsigned r = 0; r < N_ROUNDS; r++) {
+        unsigned n = 0;
+        const double start = now_ns();
+        double end = start;
+        for (; end - start < ROUND_NS; n += 16, end = now_ns()) {
+            for (unsigned i = 0; i < 16; i++)
+                timed->run(k, m);
         }
+        round[r] = (end - start) / n;
     }
-    if (back)
-        k->join(a->in + first - GUARD, stride, n, a->got + GUARD, flip);
-    else
-        k->split(a->in, n, a->got + first, stride, flip);
-    arena_check(a, k, back ? "join" : "split", n);
+    qsort(round, N_ROUNDS, sizeof(round[0]), by_value);
+    return round[N_ROUNDS / 2];
 }
 
-static void test_split_and_join(void **state)
+static void print_row(const struct kernel_timed *timed, struct timed_memory *m)
 {
-    (void)state;
-    static const enum flip flips[] = {FLIP_NONE, FLIP_8, FLIP_16};
+    double scalar = 0;
+    printf("%-12s", timed->name);
     for (unsigned v = 0; v < n_versions; v++) {
-        for (size_t l = 0; l < N_LENGTHS; l++) {
-            for (unsigned f = 0; f < 3; f++) {
-                const size_t n = lengths[l];
-                if (n % 8 || (flips[f] && n % flips[f]))
-                    continue;
-                for (int back = 0; back < 2; back++) {
-                    check_split(versions[v], n, (ptrdiff_t)n / 8, flips[f], back);
-                    check_split(versions[v], n, (ptrdiff_t)n / 8 + 3, flips[f], back);
-                    check_split(versions[v], n, -(ptrdiff_t)(n / 8), flips[f], back);
-                }
-            }
-        }
+        if (!versions[v].native)
+            continue;
+        const double ns = time_one(timed, versions[v].kernels, m);
+        scalar = scalar > 0 ? scalar : ns;
+        printf("%10.2f x%-6.1f", TIMED_BYTES / ns, scalar / ns);
     }
+    printf("\n");
 }
 
-int main(void)
+static int time_all(const char *only)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_deal_and_gather),
-        cmocka_unit_test(test_split_and_join),
-    };
-    versions[n_versions++] = &kernels_scalar;
-    if (kernels_avx2())
-        versions[n_versions++] = kernels_avx2();
-    else
-        print_message("this machine has no AVX2: only the scalar kernels are checked\n");
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    static const struct kernel_timed *const tables[] = {time_kernels_bytes, time_kernels_residual};
+    struct timed_memory *m = calloc(1, sizeof(*m));
+    uint64_t seed = 1;
+    if (!m)
+        return 1;
+    util_noise(m->in, sizeof(m->in), 7);
+    for (size_t i = 0; i < sizeof(m->numbers) / sizeof(m->numbers[0]); i++)
+        m->numbers[i] = (uint16_t)(util_random(&seed) >> 32) >> (8 + util_random(&seed) % 4);
+    printf("%-12s", "GB/s");
+    for (unsigned v = 0; v < n_versions; v++) {
+        if (versions[v].native)
+            printf("%10s %-7s", versions[v].kernels->name, "");
+    }
+    printf("\n");
+    for (unsigned t = 0; t < 2; t++) {
+        for (const struct kernel_timed *timed = tables[t]; timed->name; timed++) {
+            if (!only || strcmp(only, timed->name) == 0)
+                print_row(timed, m);
+        }
+    }
+    free(m);
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    find_versions();
+    if (argc > 1 && strcmp(argv[1], "--bench") == 0)
+        return time_all(argc > 2 ? argv[2] : NULL);
+    return check_all();
 }

@@ -1,4 +1,6 @@
 #include "codec/kernels.h"
+#include <stdbool.h>
+
 #include "base/le.h"
 
 /* `size` is a constant wherever this is inlined, and the loops unroll. */
@@ -129,9 +131,10 @@ static const struct kernels *kernels_portable(void)
 }
 
 /* From the slowest to the fastest. */
-static const struct kernels *(*const versions[])(void) = {kernels_portable, kernels_avx2,
-                                                          kernels_avx512};
-
+static const struct {
+    const struct kernels *(*get)(void);
+    bool proven; /* its check has passed on such a machine, not in emulation alone: may be chosen */
+} versions[] = {{kernels_portable, true}, {kernels_avx2, true}, {kernels_avx512, false}};
 #define N_VERSIONS (sizeof(versions) / sizeof(versions[0]))
 
 unsigned kernels_count(void)
@@ -141,14 +144,14 @@ unsigned kernels_count(void)
 
 const struct kernels *kernels_version(unsigned i)
 {
-    return versions[i]();
+    return versions[i].get();
 }
 
 const struct kernels *kernels_best(void)
 {
     const struct kernels *best = &kernels_scalar;
     for (unsigned i = 0; i < N_VERSIONS; i++) {
-        const struct kernels *version = versions[i]();
+        const struct kernels *version = versions[i].proven ? versions[i].get() : NULL;
         best = version ? version : best;
     }
     return best;

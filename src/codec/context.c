@@ -7,6 +7,7 @@
 
 #include "codec/arith.h"
 #include "codec/bias.h"
+#include "codec/samples.h"
 #include "codec/tokens.h"
 
 enum { MODE_STORED, MODE_CODED };
@@ -40,16 +41,6 @@ struct guess {
     int32_t plain, corrected; /* predictions, in units of 2^-3 */
     int32_t most;             /* that the bias learns from */
 };
-
-static struct shape as_coded(const struct shape *shape)
-{
-    struct shape coded = *shape;
-    if (shape->width / shape->spp < NARROW && shape->width % shape->spp == 0) {
-        coded.width *= shape->rows;
-        coded.rows = 1;
-    }
-    return coded;
-}
 
 static size_t aligned(size_t n)
 {
@@ -417,7 +408,7 @@ static void measure_energies(const struct work *work)
 static void find_out(struct work *work, const uint8_t *in)
 {
     const struct grid *grid = &work->grid;
-    work->grid.shift = grid_common_zeros(grid->shape, in);
+    work->grid.shift = samples_common_zeros(grid->shape, in);
     grid_load(grid, in);
     work->base = mean_of_first_row(grid);
     for (size_t layer = 0; layer < grid->layers; layer++) {
@@ -451,7 +442,7 @@ static ssize_t store(const uint8_t *in, size_t len, uint8_t *out)
 static ssize_t context_encode(struct sqy_ctx *ctx, const struct stage *stage,
                               const struct shape *box, const uint8_t *in, uint8_t *out, size_t cap)
 {
-    const struct shape shape = as_coded(box);
+    const struct shape shape = samples_join_rows(box, NARROW);
     struct work work;
     const size_t len = shape.n * shape.size;
     if (cap < context_bound(stage, box))
@@ -471,7 +462,7 @@ static ssize_t context_encode(struct sqy_ctx *ctx, const struct stage *stage,
 static int context_decode(struct sqy_ctx *ctx, const struct stage *stage, const struct shape *box,
                           const struct stage_coded *in, uint8_t *out)
 {
-    const struct shape shape = as_coded(box);
+    const struct shape shape = samples_join_rows(box, NARROW);
     struct work work;
     const size_t len = shape.n * shape.size;
     (void)stage;

@@ -1,6 +1,7 @@
 #include "codec/grid.h"
 
 #include "base/le.h"
+#include "codec/samples.h"
 
 #include <string.h>
 
@@ -37,28 +38,12 @@ void grid_init(struct grid *grid, const struct shape *shape, void *memory)
     };
 }
 
-/* What makes the order of an unsigned type that of signed numbers, added bit by bit. */
-static uint16_t flip_of(const struct shape *shape)
-{
-    return shape->type == SQY_UINT16 ? 0x8000 : 0;
-}
-
-unsigned grid_common_zeros(const struct shape *shape, const uint8_t *in)
-{
-    uint16_t any = 0;
-    if (shape->size != 2)
-        return 0;
-    for (size_t i = 0; i < shape->n && !(any & 1); i++)
-        any |= le_load16(in + 2 * i);
-    return any ? (unsigned)__builtin_ctz(any) : 0;
-}
-
 /* ---- to and from the box ---- */
 
 static void load_row(const struct grid *grid, const uint8_t *in, int16_t *row)
 {
     const struct shape *shape = grid->shape;
-    const uint16_t flip = flip_of(shape);
+    const uint16_t flip = samples_flip(shape);
     const size_t step = shape->spp * shape->size;
     for (size_t x = 0; x < grid->width; x++) {
         if (shape->size == 1)
@@ -88,7 +73,7 @@ void grid_load(const struct grid *grid, const uint8_t *in)
 static void store_row(const struct grid *grid, const int16_t *row, uint8_t *out)
 {
     const struct shape *shape = grid->shape;
-    const uint16_t flip = flip_of(shape);
+    const uint16_t flip = samples_flip(shape);
     const size_t step = shape->spp * shape->size;
     for (size_t x = 0; x < grid->width; x++) {
         if (shape->size == 1)

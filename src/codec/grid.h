@@ -42,8 +42,6 @@ static inline size_t grid_rows(const struct grid *grid, size_t layer)
     return layer % grid->bands ? grid->shape->rows - grid->rows : grid->rows;
 }
 
-/* Low bits that are 0 in every sample of 16 bits. */
-unsigned grid_common_zeros(const struct shape *shape, const uint8_t *in);
 /* All samples from the box, shifted by grid->shift. */
 void grid_load(const struct grid *grid, const uint8_t *in);
 /* Row `row` of a layer back into the box. */

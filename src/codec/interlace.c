@@ -6,6 +6,7 @@
 #include "base/le.h"
 #include "codec/blocks.h"
 #include "codec/predict.h"
+#include "codec/samples.h"
 
 enum { ARG_ENTROPY };
 enum { MODE_STORED, MODE_CODED };
@@ -21,19 +22,7 @@ struct work {
     unsigned shift; /* low bits that are 0 in all samples */
 };
 
-#define NARROW                                                                                     \
-    32u /* voxels: rows of fewer are coded as one, or their padding would be most of it */
-
-/* The box as it is coded. */
-static struct shape as_coded(const struct shape *shape)
-{
-    struct shape coded = *shape;
-    if (shape->width / shape->spp < NARROW && shape->width % shape->spp == 0) {
-        coded.width *= shape->rows;
-        coded.rows = 1;
-    }
-    return coded;
-}
+#define NARROW 32u /* voxels: rows of fewer are coded as one */
 
 /* False where the box is none that this stage codes: it is stored. */
 static bool work_measure(struct blocks *blocks, const struct stage *stage,
@@ -63,21 +52,6 @@ static int16_t *half_at(const struct lattice *lattice, size_t layer, size_t row,
 {
     return phase == PREDICT_EVEN ? lattice_even(lattice, layer, row)
                                  : lattice_odd(lattice, layer, row);
-}
-
-/* Low bits that are zero in every sample of the first row, then of all where that promises any. */
-static unsigned common_zeros(const uint8_t *in, const struct shape *shape)
-{
-    uint16_t any = 0;
-    const size_t row = shape->width;
-    if (shape->size != 2)
-        return 0;
-    for (size_t i = 0; i < shape->n; i++) {
-        any |= le_load16(in + 2 * i);
-        if (i + 1 == row && (any & 1))
-            return 0;
-    }
-    return any ? (unsigned)__builtin_ctz(any) : 0;
 }
 
 static void shift_lattice(const struct lattice *lattice, unsigned shift)
@@ -147,7 +121,7 @@ static void restore_row_of(const struct work *work, const struct kernels *k, siz
 static void shift_row_back(const struct shape *shape, size_t z, size_t row, unsigned shift,
                            uint8_t *out)
 {
-    const uint16_t flip = lattice_flip(shape);
+    const uint16_t flip = samples_flip(shape);
     uint8_t *at = out + (z * shape->rows + row) * shape->width * 2;
     for (size_t i = 0; i < shape->width; i++) {
         const uint16_t v = le_load16(at + 2 * i) ^ flip;
@@ -253,7 +227,7 @@ static ssize_t get_head(struct work *work, const uint8_t *in, size_t len)
 
 static size_t interlace_bound(const struct stage *stage, const struct shape *box)
 {
-    const struct shape as = as_coded(box), *shape = &as;
+    const struct shape as = samples_join_rows(box, NARROW), *shape = &as;
     const size_t bytes = shape->n * shape->size;
     struct blocks blocks;
     if (!work_measure(&blocks, stage, shape))
@@ -273,7 +247,7 @@ static ssize_t interlace_encode(struct sqy_ctx *ctx, const struct stage *stage,
                                 const struct shape *box, const uint8_t *in, uint8_t *out,
                                 size_t cap)
 {
-    const struct shape as = as_coded(box), *shape = &as;
+    const struct shape as = samples_join_rows(box, NARROW), *shape = &as;
     struct work work;
     const struct kernels *k = ctx_kernels(ctx);
     const size_t len = shape->n * shape->size;
@@ -285,7 +259,7 @@ static ssize_t interlace_encode(struct sqy_ctx *ctx, const struct stage *stage,
     if (r < 0)
         return r;
     lattice_load(&work.lattice, k, in);
-    work.shift = common_zeros(in, shape);
+    work.shift = samples_common_zeros(shape, in);
     shift_lattice(&work.lattice, work.shift);
     work.model.base = mean_of_first_row(&work.lattice);
     lattice_set_base(&work.lattice, work.model.base);
@@ -301,7 +275,7 @@ static ssize_t interlace_encode(struct sqy_ctx *ctx, const struct stage *stage,
 static int interlace_decode(struct sqy_ctx *ctx, const struct stage *stage, const struct shape *box,
                             const struct stage_coded *in, uint8_t *out)
 {
-    const struct shape as = as_coded(box), *shape = &as;
+    const struct shape as = samples_join_rows(box, NARROW), *shape = &as;
     struct work work;
     const size_t len = shape->n * shape->size;
     if (!in->len)

@@ -1,6 +1,7 @@
 #include "codec/lattice.h"
 
 #include "codec/kernels.h"
+#include "codec/samples.h"
 
 size_t lattice_bytes(const struct shape *shape)
 {
@@ -49,7 +50,7 @@ static void load_slowly(const struct lattice *lattice, const uint8_t *row, size_
         const size_t i = x * shape->spp + s;
         int16_t v = shape->size == 1
                         ? widen(shape, row[i])
-                        : (int16_t)((row[2 * i] | row[2 * i + 1] << 8) ^ lattice_flip(shape));
+                        : (int16_t)((row[2 * i] | row[2 * i + 1] << 8) ^ samples_flip(shape));
         (x % 2 ? odd : even)[x / 2] = v;
     }
 }
@@ -64,8 +65,8 @@ static void store_slowly(const struct lattice *lattice, const int16_t *even, con
         if (shape->size == 1) {
             row[i] = (uint8_t)v;
         } else {
-            row[2 * i] = (uint8_t)(v ^ lattice_flip(shape));
-            row[2 * i + 1] = (uint8_t)((v ^ lattice_flip(shape)) >> 8);
+            row[2 * i] = (uint8_t)(v ^ samples_flip(shape));
+            row[2 * i + 1] = (uint8_t)((v ^ samples_flip(shape)) >> 8);
         }
     }
 }
@@ -93,7 +94,7 @@ void lattice_load(const struct lattice *lattice, const struct kernels *k, const 
         for (size_t row = 0; row < lattice->rows; row++) {
             int16_t *even = lattice_even(lattice, layer, row), *odd = even + lattice->stride;
             if (shape->spp == 1 && shape->size == 2)
-                k->part(plane + row * row_bytes, lattice->width, lattice_flip(shape), even, odd);
+                k->part(plane + row * row_bytes, lattice->width, samples_flip(shape), even, odd);
             else
                 load_slowly(lattice, plane + row * row_bytes, layer % shape->spp, even, odd);
             lattice_close_ends(lattice, layer, row);
@@ -110,7 +111,7 @@ void lattice_store_row(const struct lattice *lattice, const struct kernels *k, s
         const int16_t *even = lattice_even(lattice, z * shape->spp + s, row);
         const int16_t *odd = even + lattice->stride;
         if (shape->spp == 1 && shape->size == 2)
-            k->merge(even, odd, lattice->width, lattice_flip(shape), to);
+            k->merge(even, odd, lattice->width, samples_flip(shape), to);
         else
             store_slowly(lattice, even, odd, s, to);
     }

@@ -26,12 +26,6 @@ size_t lattice_bytes(const struct shape *shape);
 /* `memory` holds lattice_bytes(). */
 void lattice_init(struct lattice *lattice, const struct shape *shape, void *memory);
 
-/* What makes the order of an unsigned type that of signed numbers, added bit by bit. */
-static inline uint16_t lattice_flip(const struct shape *shape)
-{
-    return shape->type == SQY_UINT16 ? 0x8000 : 0;
-}
-
 static inline int16_t *lattice_even(const struct lattice *lattice, size_t layer, size_t row)
 {
     return lattice->halves + (layer * lattice->rows + row) * 2 * lattice->stride;

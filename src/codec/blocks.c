@@ -4,19 +4,14 @@
 #include <string.h>
 
 #include "base/le.h"
+#include "codec/classes.h"
 #include "codec/huffman.h"
 
-/* With the entropy coder.
- *
- * Class 0: all 64 residuals are 0. Else class c = 1 + floor(2 log2(sum)). k low bits are stored as
- * they are, so many that what is above has a mean between sqrt(2) and 2 sqrt(2): a number from 0 to
- * 14, or 15 for an escape: then 15 to 269 stand in a byte of a list, and what is more in two bytes
- * of another. A class of many blocks has a stream of its own; others share, as classes that differ by
- * a factor of 2 alone have nearly the same distribution. */
-#define CLASS_MAX   44u  /* 64 * 65535 squared is less than 2^44 */
-#define CLASS_NOISY 14u  /* the first of mean sqrt(2): from here on there are low bits to store */
-#define OWN_BLOCKS  128u /* enough to pay for a code of its own: 4 KiB */
-#define N_STREAMS   (SHARED_STREAMS + CLASS_MAX)
+/* With the entropy coder: an escape, 15 to 269, stands in a byte of a list, and what is more in two
+ * bytes of another. A class of many blocks has a stream of its own; others share, as classes that
+ * differ by a factor of 2 alone have nearly the same distribution. */
+#define OWN_BLOCKS 128u /* enough to pay for a code of its own: 4 KiB */
+#define N_STREAMS  (SHARED_STREAMS + CLASS_MAX)
 
 enum { SHARED_QUIET, SHARED_NOISY, SHARED_STREAMS = SHARED_NOISY + 2 };
 
@@ -24,19 +19,9 @@ _Static_assert(N_STREAMS <= 64 && CLASS_MAX < 64, "they fit struct blocks_decode
 
 #define NIBBLE_BYTES (BLOCK / 2u) /* of a block */
 
-static unsigned class_of(uint32_t sum)
-{
-    return sum ? 64 - (unsigned)__builtin_clzll((uint64_t)sum * sum) : 0;
-}
-
 static unsigned bits_of(uint16_t any)
 {
     return any ? 32 - (unsigned)__builtin_clz(any) : 0;
-}
-
-static unsigned class_bits(unsigned class)
-{
-    return class < CLASS_NOISY ? 0 : (class - CLASS_NOISY) / 2;
 }
 
 static unsigned class_max(const struct blocks *blocks)
@@ -140,7 +125,7 @@ static void place_streams(const struct blocks *blocks, const struct extent *exte
 /* ---- encoding: low bits, classes, streams, escapes of a byte after their number, wide ones; each
  * part after its length, 4 bytes, but for the last ---- */
 
-#define ESCAPE_FIRST 15u
+#define ESCAPE_FIRST CLASS_ESCAPE
 #define ESCAPE_WIDE  255u /* the byte of a number that follows in two */
 
 /* Planes take 2 BLOCK bytes of a block at most, and kernels write no more than that. */

@@ -12,8 +12,10 @@
 #include <math.h>
 #include <string.h>
 
+#include "codec/classes.h"
+
 #define N_WINDOWS  48u
-#define WINDOW     32u /* samples of one half of a row, a multiple of FIT_LANES */
+#define WINDOW     CLASS_WINDOW /* samples of one half of a row, a multiple of FIT_LANES */
 #define N_SAMPLES  (N_WINDOWS * WINDOW)
 #define N_ROUNDS   2
 #define N_FEATURES 8u /* at most, without the constant */
@@ -299,8 +301,14 @@ static double fit_constant(struct fit *fit)
     return cost;
 }
 
-static double fit_half(struct fit *fit, const struct lattice *lattice, unsigned phase, bool across,
-                       struct predict_weights *out)
+/* Of what a sample leaves: its measure; bits if predictions are rounded to the nearest, and to the one
+ * above that are saved. */
+struct cost {
+    double size, saved;
+};
+
+static void fit_half(struct fit *fit, const struct lattice *lattice, unsigned phase, bool across,
+                     struct predict_weights *out, struct cost *sum)
 {
     const bool even = phase == PREDICT_EVEN;
     fit->feature = even ? even_feature : odd_feature;
@@ -316,12 +324,16 @@ static double fit_half(struct fit *fit, const struct lattice *lattice, unsigned 
     double cost = iterate(fit), fitted[N_FEATURES + 1];
     memcpy(fitted, fit->coefficient, sizeof(fitted));
     double flat = fit_constant(fit);
-    if (flat < cost + FLAT_BONUS)
+    if (flat < cost + FLAT_BONUS) {
         cost = flat;
-    else
+    } else {
         memcpy(fit->coefficient, fitted, sizeof(fitted));
+        measure(fit);
+    }
     round_weights(fit, out);
-    return cost;
+    sum->size += cost;
+    sum->saved +=
+        classes_cost(fit->residual, N_SAMPLES, 0.5f) - classes_cost(fit->residual, N_SAMPLES, 1);
 }
 
 /* Boxes too narrow to sample get the prior. */
@@ -335,10 +347,19 @@ static void fixed_half(unsigned phase, struct predict_weights *out)
     out->bias = (int32_t)(ONE / 2);
 }
 
+static void round_up(struct predict_weights weights[PREDICT_PHASES])
+{
+    for (unsigned phase = 0; phase < PREDICT_PHASES; phase++)
+        weights[phase].bias += (int32_t)(ONE / 2);
+}
+
+/* Rounded to the nearest, predictions leave something around 0: best where much of it is 0. Rounded up,
+ * it lies around -1/2, and 0 and -1, 1 and -2, ... are as likely in pairs: best where the lowest bit is
+ * stored as it is. For both halves alike, as they share their codes. */
 void predict_fit(const struct lattice *lattice, struct predict_model *model)
 {
     struct fit fit;
-    double within = 0, across = 0;
+    struct cost within = {0}, across = {0};
     memset(model->within, 0, sizeof(model->within));
     memset(model->across, 0, sizeof(model->across));
     model->follows = false;
@@ -348,10 +369,12 @@ void predict_fit(const struct lattice *lattice, struct predict_model *model)
         return;
     }
     for (unsigned phase = 0; phase < PREDICT_PHASES; phase++)
-        within += fit_half(&fit, lattice, phase, false, &model->within[phase]);
-    if (lattice->layers < 2)
-        return;
-    for (unsigned phase = 0; phase < PREDICT_PHASES; phase++)
-        across += fit_half(&fit, lattice, phase, true, &model->across[phase]);
-    model->follows = across < within;
+        fit_half(&fit, lattice, phase, false, &model->within[phase], &within);
+    for (unsigned phase = 0; lattice->layers > 1 && phase < PREDICT_PHASES; phase++)
+        fit_half(&fit, lattice, phase, true, &model->across[phase], &across);
+    model->follows = lattice->layers > 1 && across.size < within.size;
+    if ((model->follows ? across : within).saved > 0) {
+        round_up(model->within);
+        round_up(model->across);
+    }
 }

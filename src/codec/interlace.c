@@ -5,14 +5,17 @@
 
 #include "base/le.h"
 #include "codec/blocks.h"
+#include "codec/literal.h"
 #include "codec/predict.h"
 #include "codec/samples.h"
 
 enum { ARG_ENTROPY };
-enum { MODE_STORED, MODE_CODED };
+enum { MODE_STORED, MODE_CODED, MODE_LITERAL };
 enum { FLAG_FOLLOWS = 1 };
 
-#define HEAD_BYTES 9u /* mode, flags, shift, base, samples */
+#define SMALL      16u /* times smaller than it was: repetitions may count for more than noise does */
+#define WORTH      16u /* or literal bytes seem to take that part less */
+#define HEAD_BYTES 9u  /* mode, flags, shift, base, samples */
 
 /* A box on its way. */
 struct work {
@@ -243,6 +246,20 @@ static ssize_t store(const uint8_t *in, size_t len, uint8_t *out)
     return (ssize_t)(1 + len);
 }
 
+/* A box of `len` coded bytes in `out`: as literal bytes where these are fewer. Returns the length. */
+static ssize_t try_literal(struct sqy_ctx *ctx, const struct shape *shape, const uint8_t *in,
+                           uint8_t *out, size_t len)
+{
+    if (len >= shape->n * shape->size / SMALL && literal_estimate(shape, in) >= len - len / WORTH)
+        return (ssize_t)len;
+    ssize_t got = literal_encode(ctx, shape, in, out + 1, len - 1);
+    if (got < 0)
+        return got;
+    if (got)
+        out[0] = MODE_LITERAL;
+    return got ? 1 + got : (ssize_t)len;
+}
+
 static ssize_t interlace_encode(struct sqy_ctx *ctx, const struct stage *stage,
                                 const struct shape *box, const uint8_t *in, uint8_t *out,
                                 size_t cap)
@@ -269,7 +286,10 @@ static ssize_t interlace_encode(struct sqy_ctx *ctx, const struct stage *stage,
     ssize_t got = encode_box(&work, ctx, out + head);
     if (got < 0 && got != -ENOSPC)
         return got;
-    return got > 0 && head + (size_t)got < 1 + len ? (ssize_t)head + got : store(in, len, out);
+    const size_t coded = got > 0 ? head + (size_t)got : SIZE_MAX;
+    if (stage->arg[ARG_ENTROPY] && coded < 1 + len)
+        return try_literal(ctx, shape, in, out, coded);
+    return coded < 1 + len ? (ssize_t)coded : store(in, len, out);
 }
 
 static int interlace_decode(struct sqy_ctx *ctx, const struct stage *stage, const struct shape *box,
@@ -286,6 +306,8 @@ static int interlace_decode(struct sqy_ctx *ctx, const struct stage *stage, cons
         memcpy(out, in->data + 1, len);
         return 0;
     }
+    if (in->data[0] == MODE_LITERAL)
+        return literal_decode(ctx, shape, in->data + 1, in->len - 1, out);
     if (!work_measure(&work.blocks, stage, shape))
         return -EBADMSG;
     int r = work_init(&work, ctx, shape);

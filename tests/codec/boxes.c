@@ -14,6 +14,12 @@ static double wave(const struct sqy_box *box, size_t i)
     return 500 + 300 * sin((double)x / 9) * sin((double)y / 7);
 }
 
+static bool is_white(const struct sqy_box *box, size_t i)
+{
+    const uint32_t x = (uint32_t)(i % box->width / 4), y = (uint32_t)(i / box->width / 4);
+    return ((x * 73856093u ^ y * 19349663u) * 2654435761u) >> 31;
+}
+
 static uint32_t sample(const struct sqy_box *box, enum boxes_fill fill, size_t i, uint64_t *seed)
 {
     const size_t plane = (size_t)box->rows * box->width;
@@ -33,6 +39,8 @@ static uint32_t sample(const struct sqy_box *box, enum boxes_fill fill, size_t i
         return (uint32_t)((i % plane) * (i % plane) * 2654435761u >> 16);
     case SAME_PLANES_DARK:
         return (uint32_t)((i % plane) * (i % plane) * 2654435761u) >> 20;
+    case MASK:
+        return is_white(box, i) ? 0xffff : 0;
     default:
         return (uint32_t)wave(box, i) + noise % 32;
     }
@@ -117,11 +125,11 @@ size_t boxes_coded_bytes(const char *pipeline, const struct sqy_box *box, enum b
     return coded.len;
 }
 
-void boxes_check_damage(const char *pipeline, const struct sqy_box *box)
+void boxes_check_damage(const char *pipeline, const struct sqy_box *box, enum boxes_fill fill)
 {
     struct sqy_ctx *ctx = util_ctx();
     struct sqy_pipeline *p = util_pipeline(pipeline);
-    uint8_t *in = boxes_filled(box, HOT), *out = malloc(sqy_box_bytes(box));
+    uint8_t *in = boxes_filled(box, fill), *out = malloc(sqy_box_bytes(box));
     struct bytes coded = boxes_encode(ctx, p, box, in);
     for (size_t n = 0; n < coded.len; n++) {
         uint8_t *cut = malloc(n ? n : 1);

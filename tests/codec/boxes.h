@@ -16,6 +16,7 @@ enum boxes_fill {
     SPACED,           /* 12 bits in the upper part of 16 */
     SAME_PLANES,      /* noise of the whole range, the same in every plane */
     SAME_PLANES_DARK, /* of 12 bits */
+    MASK,             /* black and white, of 4 x 4 pixels */
     BOXES_FILLS
 };
 
@@ -29,6 +30,6 @@ size_t boxes_coded_bytes(const char *pipeline, const struct sqy_box *box, enum b
  * ones the same bytes. box->type is ignored. */
 void boxes_check(const char *pipeline, const struct sqy_box *box);
 /* Every byte changed in turn, and every length cut off: an error, or other voxels; never more. */
-void boxes_check_damage(const char *pipeline, const struct sqy_box *box);
+void boxes_check_damage(const char *pipeline, const struct sqy_box *box, enum boxes_fill fill);
 
 #endif

@@ -54,7 +54,7 @@ static void test_damage(void **state)
                                           SQY_INT8}; /* at 8 bits a shift would run over the end */
     for (size_t t = 0; t < sizeof(types) / sizeof(types[0]); t++) {
         const struct sqy_box box = {types[t], 2, 33, 20, 1};
-        boxes_check_damage("context", &box);
+        boxes_check_damage("context", &box, HOT);
     }
 }
 

@@ -49,6 +49,17 @@ static void test_what_it_knows_of_images_counts(void **state)
     assert_true(boxes_coded_bytes("interlace", &narrow, HOT) < len * 5 / 16);
 }
 
+static void test_masks_are_taken_as_they_are(void **state)
+{
+    (void)state;
+    const struct sqy_box box = {SQY_UINT16, 1, 128, 256, 1}, bytes = {SQY_UINT8, 1, 128, 256, 1};
+    assert_int_equal(boxes_coded_bytes("interlace", &box, MASK),
+                     1 + boxes_coded_bytes("shuffle->zstd", &box, MASK));
+    assert_int_equal(boxes_coded_bytes("interlace", &bytes, MASK),
+                     1 + boxes_coded_bytes("zstd", &bytes, MASK));
+    assert_true(boxes_coded_bytes("interlace", &box, MASK) < sqy_box_bytes(&box) / 8);
+}
+
 static void test_damage(void **state)
 {
     (void)state;
@@ -57,7 +68,8 @@ static void test_damage(void **state)
     for (size_t t = 0; t < sizeof(types) / sizeof(types[0]); t++) {
         const struct sqy_box box = {types[t], 2, 16, 40, 1};
         for (size_t p = 0; p < 2; p++)
-            boxes_check_damage(pipelines[p], &box);
+            boxes_check_damage(pipelines[p], &box, HOT);
+        boxes_check_damage("interlace", &box, MASK);
     }
 }
 
@@ -66,6 +78,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_shape),
         cmocka_unit_test(test_what_it_knows_of_images_counts),
+        cmocka_unit_test(test_masks_are_taken_as_they_are),
         cmocka_unit_test(test_damage),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,71 @@
+#include "codec/literal.h"
+
+#include <errno.h>
+#include <math.h>
+#include <string.h>
+
+#include "codec/bits.h"
+
+#define WINDOW    64u /* samples of a row, or of two */
+#define N_WINDOWS 96u
+
+/* In bits: n log2(n / all), summed up. */
+static double entropy(const uint32_t count[256], size_t all)
+{
+    double bits = 0;
+    for (unsigned s = 0; s < 256; s++) {
+        if (count[s])
+            bits -= count[s] * (double)log2f((float)count[s] / (float)all);
+    }
+    return bits;
+}
+
+size_t literal_estimate(const struct shape *shape, const uint8_t *in)
+{
+    const size_t size = shape->size, span = WINDOW * size;
+    uint32_t count[2][256] = {{0}};
+    double bits = 0;
+    if (size > 2 || shape->n < WINDOW)
+        return SIZE_MAX;
+    for (size_t w = 0; w < N_WINDOWS; w++) {
+        const uint8_t *at = in + (shape->n - WINDOW) / N_WINDOWS * w * size;
+        for (size_t i = 0; i < span; i++)
+            count[i % size][at[i]]++;
+    }
+    for (size_t b = 0; b < size; b++)
+        bits += entropy(count[b], N_WINDOWS * WINDOW);
+    return (size_t)(bits / 8 / (N_WINDOWS * WINDOW) * (double)shape->n);
+}
+
+ssize_t literal_encode(struct sqy_ctx *ctx, const struct shape *shape, const uint8_t *in,
+                       uint8_t *out, size_t cap)
+{
+    const struct stage *zstd = stage_zstd();
+    const size_t bytes = shape->n * shape->size, bound = zstd->desc->bound(zstd, bytes);
+    uint8_t *shuffled = bound ? ctx_scratch(ctx, 2, bytes + bound) : NULL;
+    if (!shuffled)
+        return -ENOMEM;
+    bits_deal(ctx_kernels(ctx), shape->size, in, shape->n, shuffled, shape->n);
+    ssize_t got = zstd->desc->encode(ctx, zstd, shuffled, bytes, shuffled + bytes, bound);
+    if (got < 0)
+        return got;
+    if ((size_t)got >= cap)
+        return 0;
+    memcpy(out, shuffled + bytes, (size_t)got);
+    return got;
+}
+
+int literal_decode(struct sqy_ctx *ctx, const struct shape *shape, const uint8_t *in, size_t len,
+                   uint8_t *out)
+{
+    const struct stage *zstd = stage_zstd();
+    const struct stage_coded coded = {.data = in, .len = len};
+    const size_t bytes = shape->n * shape->size;
+    uint8_t *shuffled = ctx_scratch(ctx, 2, bytes);
+    if (!shuffled)
+        return -ENOMEM;
+    int r = zstd->desc->decode(ctx, zstd, &coded, shuffled, bytes);
+    if (r >= 0)
+        bits_gather(ctx_kernels(ctx), shape->size, shuffled, shape->n, shape->n, out);
+    return r;
+}

@@ -22,7 +22,9 @@
 #define FIT_LANES  8u
 /* Bits a sample by which weights must do better than none: fitted to a sample, they always seem to. */
 #define FLAT_BONUS 0.010
-#define ONE        2048.0 /* weights are in units of 1 / ONE */
+/* Where no window has a smaller mean residual, the lowest bit is noise: no need to try. */
+#define NOISY 1.25f
+#define ONE   2048.0 /* weights are in units of 1 / ONE */
 
 /* Which feature a tap belongs to; taps of one feature share its weight. NONE: weight 0. */
 #define NONE N_FEATURES
@@ -40,6 +42,7 @@ struct fit {
     float mean[N_FEATURES + 1];                     /* of features, and of what is predicted */
     float at[N_FEATURES + 1][N_SAMPLES];            /* less their means; last: what is predicted */
     float residual[N_SAMPLES], weight[N_SAMPLES];
+    float quietest;                     /* least mean |residual| of a window, and a little */
     double coefficient[N_FEATURES + 1]; /* of features, and the constant */
 };
 
@@ -166,6 +169,7 @@ static void centre_sample(struct fit *fit)
 static double measure(struct fit *fit)
 {
     double cost = 0;
+    fit->quietest = INFINITY;
     for (unsigned i = 0; i < N_SAMPLES; i++)
         fit->residual[i] = fit->at[N_FEATURES][i] - (float)fit->coefficient[N_FEATURES];
     for (unsigned f = 0; f < fit->n_features; f++) {
@@ -188,6 +192,7 @@ static double measure(struct fit *fit)
             weight[i] = 1 / (s * (size > least ? size : least));
         }
         cost += (double)log2f(s);
+        fit->quietest = s < fit->quietest ? s : fit->quietest;
     }
     return cost / N_WINDOWS;
 }
@@ -307,6 +312,13 @@ struct cost {
     double size, saved;
 };
 
+static double saved_by_rounding_up(const struct fit *fit)
+{
+    if (fit->quietest > NOISY)
+        return 0.01;
+    return classes_cost(fit->residual, N_SAMPLES, 0.5f) - classes_cost(fit->residual, N_SAMPLES, 1);
+}
+
 static void fit_half(struct fit *fit, const struct lattice *lattice, unsigned phase, bool across,
                      struct predict_weights *out, struct cost *sum)
 {
@@ -316,24 +328,21 @@ static void fit_half(struct fit *fit, const struct lattice *lattice, unsigned ph
     fit->n_taps = predict_n_taps(phase, across);
     fit->n_features = (even ? 5 : 4) + (across ? 3 : 0);
     fit->centre = even ? 0 : 1;
+    take_sample(fit, lattice, phase, across);
+    centre_sample(fit);
+    const double flat = fit_constant(fit), constant = fit->coefficient[N_FEATURES];
     for (unsigned f = 0; f < N_FEATURES; f++)
         fit->coefficient[f] = (double)fit->prior[f];
     fit->coefficient[N_FEATURES] = 0;
-    take_sample(fit, lattice, phase, across);
-    centre_sample(fit);
-    double cost = iterate(fit), fitted[N_FEATURES + 1];
-    memcpy(fitted, fit->coefficient, sizeof(fitted));
-    double flat = fit_constant(fit);
+    double cost = iterate(fit);
     if (flat < cost + FLAT_BONUS) {
-        cost = flat;
-    } else {
-        memcpy(fit->coefficient, fitted, sizeof(fitted));
-        measure(fit);
+        memset(fit->coefficient, 0, sizeof(fit->coefficient));
+        fit->coefficient[N_FEATURES] = constant;
+        cost = measure(fit);
     }
     round_weights(fit, out);
     sum->size += cost;
-    sum->saved +=
-        classes_cost(fit->residual, N_SAMPLES, 0.5f) - classes_cost(fit->residual, N_SAMPLES, 1);
+    sum->saved += saved_by_rounding_up(fit);
 }
 
 /* Boxes too narrow to sample get the prior. */

@@ -13,7 +13,7 @@ enum { ARG_ENTROPY };
 enum { MODE_STORED, MODE_CODED, MODE_LITERAL };
 enum { FLAG_FOLLOWS = 1 };
 
-#define SMALL      16u /* times smaller than it was: repetitions may count for more than noise does */
+#define SMALL      8u /* times smaller than it was: repetitions may count for more than noise does */
 #define WORTH      16u /* or literal bytes seem to take that part less */
 #define HEAD_BYTES 9u  /* mode, flags, shift, base, samples */
 

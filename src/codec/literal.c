@@ -7,34 +7,39 @@
 #include "codec/bits.h"
 
 #define WINDOW    64u /* samples of a row, or of two */
-#define N_WINDOWS 96u
+#define N_WINDOWS 37u /* a prime number: each at another column of its row */
 
-/* In bits: n log2(n / all), summed up. */
-static double entropy(const uint32_t count[256], size_t all)
+/* Bits of each of `all`, of which there are count[s] of each symbol. */
+static double entropy(const uint32_t *count, unsigned n_symbols, uint32_t all)
 {
     double bits = 0;
-    for (unsigned s = 0; s < 256; s++) {
+    for (unsigned s = 0; s < n_symbols; s++) {
         if (count[s])
             bits -= count[s] * (double)log2f((float)count[s] / (float)all);
     }
-    return bits;
+    return bits / all;
 }
 
 size_t literal_estimate(const struct shape *shape, const uint8_t *in)
 {
-    const size_t size = shape->size, span = WINDOW * size;
-    uint32_t count[2][256] = {{0}};
+    const size_t size = shape->size, apart = (shape->n - WINDOW) / N_WINDOWS * size;
+    uint32_t count[2][256] = {{0}}, same[2] = {0};
     double bits = 0;
     if (size > 2 || shape->n < WINDOW)
         return SIZE_MAX;
-    for (size_t w = 0; w < N_WINDOWS; w++) {
-        const uint8_t *at = in + (shape->n - WINDOW) / N_WINDOWS * w * size;
-        for (size_t i = 0; i < span; i++)
-            count[i % size][at[i]]++;
+    for (const uint8_t *at = in, *end = in + N_WINDOWS * apart; at < end; at += apart) {
+        for (size_t i = 0; i < WINDOW * size; i += size) {
+            for (size_t b = 0; b < size; b++)
+                count[b][at[i + b]]++;
+            same[!memcmp(at + i, at + (i ? i - size : 0), size)]++;
+        }
     }
     for (size_t b = 0; b < size; b++)
-        bits += entropy(count[b], N_WINDOWS * WINDOW);
-    return (size_t)(bits / 8 / (N_WINDOWS * WINDOW) * (double)shape->n);
+        bits += entropy(count[b], 256, N_WINDOWS * WINDOW);
+    /* repetitions: told from the rest, and that alone stands there */
+    const double runs =
+        entropy(same, 2, N_WINDOWS * WINDOW) + bits * same[0] / (N_WINDOWS * WINDOW);
+    return (size_t)((runs < bits ? runs : bits) / 8 * (double)shape->n);
 }
 
 ssize_t literal_encode(struct sqy_ctx *ctx, const struct shape *shape, const uint8_t *in,

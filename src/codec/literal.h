@@ -5,7 +5,7 @@
 
 #include "codec/stage.h"
 
-/* About how many bytes it will take at most: from a sample, not counting repetitions. */
+/* About how many bytes it will take, from a sample. */
 size_t literal_estimate(const struct shape *shape, const uint8_t *in);
 /* Into `out` where that takes less than `cap` bytes. Returns the length; 0 where it would be more;
  * -ENOMEM. Takes the scratch memory numbered 2. */

@@ -18,14 +18,23 @@ write_stacks() {
         "$PYTHON" "$HERE/slowcopy.py" "$REF/stack_$n.tif" "$MNT/stack_$n.tif"
     done
 }
+
+# Files may vanish while rsync is under way: 24, or 23 where it was at their attributes.
+copy_store() {
+    local r=0
+    backup "$STORE" "$1" 2>"$WORK/said" || r=$?
+    cat "$WORK/said" >&2
+    [ $r = 0 ] || [ $r = 24 ] ||
+        { [ $r = 23 ] && ! grep '^rsync: ' "$WORK/said" | grep -qv 'No such file or directory'; }
+}
+
 write_stacks &
 writer=$!
 copies=0
 while kill -0 $writer 2>/dev/null && [ $copies -lt 6 ]; do
     copies=$((copies + 1))
     mkdir "$WORK/copy$copies"
-    # 24: a file has vanished while rsync was under way
-    backup "$STORE" "$WORK/copy$copies" || [ $? = 24 ] || fail "rsync"
+    copy_store "$WORK/copy$copies" || fail "rsync"
 done
 wait $writer
 drain

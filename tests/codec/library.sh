@@ -65,7 +65,7 @@ use() {
     "${c99[@]}" -o "$work/user-$name" "$here/library_user.c" "${flags[@]}"
     [ "$("$work/user-$name")" = "$version" ] || fail "user in C, $name"
     [ ${#cpp11[@]} -gt 0 ] || return 0
-    "${cpp11[@]}" -c -o "$work/user.o" "$here/library_user.c" "${flags[@]}"
+    "${cpp11[@]}" -c -o "$work/user.o" "$here/library_user.c" -I"$prefix/include"
     "${cxx[@]}" -o "$work/user-c++-$name" "$work/user.o" "${flags[@]}"
     [ "$("$work/user-c++-$name")" = "$version" ] || fail "user in C++, $name"
 }

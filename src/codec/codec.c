@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <stdint.h>
+#include <string.h>
 
 size_t codec_shape(const struct sqy_box *box, struct shape *out)
 {
@@ -168,7 +169,7 @@ ssize_t sqy_encode_volume(struct sqy_ctx *ctx, const struct sqy_pipeline *pipeli
     if (r < 0)
         return r;
     ssize_t got = encode_volume(ctx, learner, &shape, in, out, out_cap);
-    ctx_trim(ctx);
+    ctx_forget_large(ctx);
     if (got < 0)
         sqy_pipeline_free(&learner);
     else
@@ -225,4 +226,26 @@ int sqy_decode(struct sqy_ctx *ctx, const struct sqy_pipeline *pipeline, const s
     if (!codec_shape(box, &shape))
         return -EINVAL;
     return codec_decode(ctx, pipeline, &shape, &coded, out);
+}
+
+int sqy_decode_rows(struct sqy_ctx *ctx, const struct sqy_pipeline *pipeline,
+                    const struct sqy_box *box, const void *in, size_t in_len, size_t first_row,
+                    size_t n_rows, void *out)
+{
+    const size_t len = sqy_box_bytes(box);
+    if (!len)
+        return -EINVAL;
+    const size_t rows = (size_t)box->planes * box->rows, row = len / rows;
+    if (first_row > rows || n_rows > rows - first_row)
+        return -EINVAL;
+    if (n_rows == rows)
+        return sqy_decode(ctx, pipeline, box, in, in_len, out);
+    uint8_t *whole = ctx_scratch(ctx, CTX_BOX, len);
+    if (!whole)
+        return -ENOMEM;
+    int r = sqy_decode(ctx, pipeline, box, in, in_len, whole);
+    if (r < 0)
+        return r;
+    memcpy(out, whole + first_row * row, n_rows * row);
+    return 0;
 }

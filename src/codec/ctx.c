@@ -4,7 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#define N_SCRATCH 3
+#define N_SCRATCH (CTX_BOX + 1)
 #define SCRATCH_KEEP                                                                               \
     ((size_t)64 << 20) /* bytes; chunks are about 1 MiB, only whole volumes need more */
 
@@ -27,16 +27,29 @@ int sqy_ctx_create(struct sqy_ctx **out)
     return 0;
 }
 
+static void forget_scratch(struct sqy_ctx *ctx, unsigned which)
+{
+    free(ctx->scratch[which].data);
+    ctx->scratch[which].data = NULL;
+    ctx->scratch[which].cap = 0;
+}
+
+void sqy_ctx_trim(struct sqy_ctx *ctx)
+{
+    for (unsigned i = 0; i < N_SCRATCH; i++)
+        forget_scratch(ctx, i);
+    for (unsigned i = 0; stage_at(i); i++) {
+        if (ctx->state[i])
+            stage_at(i)->free_state(ctx->state[i]);
+        ctx->state[i] = NULL;
+    }
+}
+
 void sqy_ctx_free(struct sqy_ctx **ctx)
 {
     if (!*ctx)
         return;
-    for (unsigned i = 0; i < N_SCRATCH; i++)
-        free((*ctx)->scratch[i].data);
-    for (unsigned i = 0; stage_at(i); i++) {
-        if ((*ctx)->state[i])
-            stage_at(i)->free_state((*ctx)->state[i]);
-    }
+    sqy_ctx_trim(*ctx);
     free(*ctx);
     *ctx = NULL;
 }
@@ -61,14 +74,11 @@ uint8_t *ctx_scratch(struct sqy_ctx *ctx, unsigned which, size_t len)
     return ctx->scratch[which].data;
 }
 
-void ctx_trim(struct sqy_ctx *ctx)
+void ctx_forget_large(struct sqy_ctx *ctx)
 {
     for (unsigned i = 0; i < N_SCRATCH; i++) {
-        if (ctx->scratch[i].cap <= SCRATCH_KEEP)
-            continue;
-        free(ctx->scratch[i].data);
-        ctx->scratch[i].data = NULL;
-        ctx->scratch[i].cap = 0;
+        if (ctx->scratch[i].cap > SCRATCH_KEEP)
+            forget_scratch(ctx, i);
     }
 }
 

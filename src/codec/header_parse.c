@@ -42,7 +42,7 @@ static int stop(struct reader *r, int error)
 }
 
 /* A copy as a C string, once. A NUL inside is damage. */
-static int keep_string(struct reader *r, char **slot, const char *s, size_t len)
+static int keep_string(struct reader *r, const char **slot, const char *s, size_t len)
 {
     if (*slot)
         return 1;
@@ -294,8 +294,8 @@ int sqy_header_parse(const void *data, size_t len, struct sqy_header *out)
 
 void sqy_header_free(struct sqy_header *header)
 {
-    free(header->pipename);
-    free(header->ours);
-    free(header->version);
+    free((void *)(uintptr_t)header->pipename);
+    free((void *)(uintptr_t)header->ours);
+    free((void *)(uintptr_t)header->version);
     *header = (struct sqy_header){0};
 }

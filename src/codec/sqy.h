@@ -1,17 +1,42 @@
-/* libsqy: sqeazy pipelines for stacks of voxels. Bytes in, bytes out; no files, no threads.
+/* libsqy: pipelines for stacks of voxels, sqeazy's and our own. Bytes in, bytes out: no files, no
+ * threads, no global state. C99 and C++.
  *
- * A pipeline ("bitswap1->lz4") is parsed once, is immutable then, and may be shared by threads.
- * A context holds scratch memory and library states; one thread uses it at a time, any number of
- * pipelines may use it in turn.
+ *     struct sqy_pipeline *pipeline;
+ *     struct sqy_ctx *ctx;
+ *     const struct sqy_box box = {SQY_UINT16, planes, rows, width, 1};
+ *     sqy_pipeline_parse(SQY_PIPELINE_DEFAULT, &pipeline, NULL);
+ *     sqy_ctx_create(&ctx);
+ *     ssize_t len = sqy_encode(ctx, pipeline, &box, voxels, coded, sqy_encode_bound(pipeline, &box));
+ *     int r = sqy_decode(ctx, pipeline, &box, coded, len, voxels);
  *
- * A box is a small volume: `planes` x `rows` x `width` samples, C order, x fastest. Samples in
- * memory are little-endian (callers swap big-endian ones, sqy_swap()). Interleaved samples (RGB)
- * count into `width`, their number is `spp`, the distance at which filters predict.
+ * Coded bytes name neither box nor pipeline: whoever stores them keeps both. sqy_decode() wants those
+ * that sqy_encode() was given.
  *
- * Errors are negative errno values: -EINVAL for what a caller wrote wrongly, -EBADMSG for coded
+ * **Boxes.** A box is a small volume: `planes` x `rows` x `width` samples, C order, x fastest, no gaps.
+ * Samples in memory are little-endian (callers swap big-endian ones, sqy_swap()) and need not be
+ * aligned. Interleaved samples (RGB) count into `width`, their number is `spp`, the distance at which
+ * filters predict. A box is coded on its own and is the unit of access, so a volume is best cut into
+ * boxes of about 1 MiB, a plane or some of its rows each, that may be coded by several threads. More
+ * planes in a box help where one is like the next.
+ *
+ * **Threads.** A pipeline is parsed once, is immutable then, and may be shared by threads. A context
+ * holds scratch memory and library states; one thread uses it at a time, any number of pipelines in
+ * turn. All else has no state at all.
+ *
+ * **Memory.** A context grows to what the largest box so far has needed and allocates nothing for
+ * further ones (but with the sink blosc, whose library does). It keeps that until sqy_ctx_trim() or
+ * sqy_ctx_free(); libsqy(3) says for each stage how much it is.
+ *
+ * **Pointers.** Input and output must not overlap. Nothing that is given is kept beyond the call. What
+ * a function makes is the caller's, on success only; freeing takes the address of the pointer, leaves
+ * NULL there and accepts NULL there.
+ *
+ * **Errors** are negative errno values: -EINVAL for what a caller wrote wrongly, -EBADMSG for coded
  * bytes that are damaged or truncated, -ENOSPC where `out` is too small, -ENOMEM, -ENOTSUP for what
- * a pipeline cannot do to such a box. Nothing that sqy_decode() is given makes it read or write out
- * of bounds, and it either fills `out` exactly or fails.
+ * a pipeline cannot do to such a box. Nothing that a decoder is given makes it read or write out of
+ * bounds; it fills `out` exactly or fails, and then `out` holds nothing of use. A context stays good
+ * after any error. Damage is noticed only where it makes the bytes impossible: who stores them sums
+ * them.
  *
  * Source of the format: sqeazy 0.7.2; see codec/FORMAT.md. */
 #ifndef SQY_H
@@ -31,6 +56,10 @@ extern "C" {
 #else
 #define SQY_API
 #endif
+
+#define SQY_VERSION "0.1.0" /* of this header */
+/* Of the library that runs. */
+SQY_API const char *sqy_version(void);
 
 /* ---- voxels ---- */
 
@@ -59,16 +88,22 @@ struct sqy_box {
 SQY_API size_t sqy_type_size(enum sqy_type type);
 /* "uint16"; NULL for no type. */
 SQY_API const char *sqy_type_name(enum sqy_type type);
-/* Accepts names and the letters of sqeazy before 0.7.1 (t, h, s, a, c). 0 or -EINVAL. */
+/* name[0 .. len) need not end with a NUL. Accepts names and the letters of sqeazy before 0.7.1 (t, h, s, a, c). 0 or -EINVAL. */
 SQY_API int sqy_type_parse(const char *name, size_t len, enum sqy_type *type);
-/* Bytes of the box; 0 where it is malformed or does not fit size_t. */
+/* Bytes of the box; 0 where it is malformed or does not fit ssize_t. */
 SQY_API size_t sqy_box_bytes(const struct sqy_box *box);
-/* Reverses the byte order of `len / size` samples of `size` bytes; dst may be src. Rest copied. */
+/* Reverses the byte order of the samples of `size` bytes in src[0 .. len); bytes behind the last whole
+ * one are copied. dst may be src. */
 SQY_API void sqy_swap(void *dst, const void *src, size_t len, size_t size);
 
 /* ---- pipelines ---- */
 
+/* Stages, "filter->filter->sink" with arguments as in "zstd(level=3)": codec/FORMAT.md has all of them. */
 struct sqy_pipeline;
+
+/* Predicts and codes samples of 8 and 16 bits; "context" is slower and smaller, "bitswap1->lz4" is
+ * one that sqeazy reads. */
+#define SQY_PIPELINE_DEFAULT "interlace"
 
 struct sqy_error {     /* filled when a text is wrong */
     size_t position;   /* byte of the text */
@@ -76,7 +111,7 @@ struct sqy_error {     /* filled when a text is wrong */
 };
 
 /* `err` may be NULL. On success the caller owns *out. 0, -EINVAL (err filled), -ENOTSUP for a stage
- * that this build lacks (err filled) or -ENOMEM. */
+ * that this build lacks (err filled) or -ENOMEM (err left alone). */
 SQY_API int sqy_pipeline_parse(const char *text, struct sqy_pipeline **out, struct sqy_error *err);
 SQY_API void sqy_pipeline_free(struct sqy_pipeline **pipeline);
 /* Canonical spelling, all arguments spelled out as sqeazy does; valid as long as the pipeline. */
@@ -85,7 +120,8 @@ SQY_API const char *sqy_pipeline_text(const struct sqy_pipeline *pipeline);
  * what an encoder learned from voxels. */
 SQY_API const char *sqy_pipeline_short(const struct sqy_pipeline *pipeline);
 /* Pieces of a volume may be coded on their own where they start and end (but for the volume's own
- * end) at multiples of this many voxels: 1 any, 0 only the whole volume. */
+ * end) at multiples of this many samples, if the pieces together shall be what sqeazy reads
+ * (sqy_encode_parts()): 1 any, 0 only the whole volume. sqy_encode() takes any box all the same. */
 SQY_API size_t sqy_pipeline_grain(const struct sqy_pipeline *pipeline, enum sqy_type type);
 /* Whether what is decoded is always what was encoded. */
 SQY_API bool sqy_pipeline_is_lossless(const struct sqy_pipeline *pipeline);
@@ -111,10 +147,16 @@ SQY_API enum sqy_carriage sqy_pipeline_carriage(const struct sqy_pipeline *pipel
 
 struct sqy_ctx;
 
+/* 0 or -ENOMEM. On success the caller owns *out. */
 SQY_API int sqy_ctx_create(struct sqy_ctx **out);
 SQY_API void sqy_ctx_free(struct sqy_ctx **ctx);
+/* Gives back all memory that a context has come to hold, for when it will be idle or has met a box
+ * far larger than others. What the next call needs is allocated anew. */
+SQY_API void sqy_ctx_trim(struct sqy_ctx *ctx);
 
-/* Room that sqy_encode() may need for a box; 0 where the box is malformed. */
+/* Bytes of `out` with which encoding such a box never fails for want of room, and below which it may
+ * even where what is coded would fit. 0 where the box is malformed, too large, or of a type that a
+ * lossy pipeline does not take. */
 SQY_API size_t sqy_encode_bound(const struct sqy_pipeline *pipeline, const struct sqy_box *box);
 
 /* Encodes in[0 .. sqy_box_bytes(box)) into out; returns the coded bytes (> 0) or a negative errno.
@@ -146,9 +188,17 @@ SQY_API ssize_t sqy_encode_volume(struct sqy_ctx *ctx, const struct sqy_pipeline
                                   const struct sqy_box *box, const void *in, void *out,
                                   size_t out_cap, struct sqy_pipeline **used);
 
-/* Decodes exactly sqy_box_bytes(box) bytes into `out`, or fails. */
+/* Decodes in[0 .. in_len), no more and no less than what was encoded, into exactly sqy_box_bytes(box)
+ * bytes. 0 or a negative errno. */
 SQY_API int sqy_decode(struct sqy_ctx *ctx, const struct sqy_pipeline *pipeline,
                        const struct sqy_box *box, const void *in, size_t in_len, void *out);
+
+/* The same for `n_rows` rows alone, from `first_row` on: out[0 .. n_rows * width * bytes of a sample).
+ * Rows are counted through all planes: plane z is box->rows of them from z * box->rows on. -EINVAL
+ * where the box has no such rows. Takes as long as the whole box, and the context one box more. */
+SQY_API int sqy_decode_rows(struct sqy_ctx *ctx, const struct sqy_pipeline *pipeline,
+                            const struct sqy_box *box, const void *in, size_t in_len,
+                            size_t first_row, size_t n_rows, void *out);
 
 /* ---- sqeazy's file header ---- */
 
@@ -156,20 +206,21 @@ SQY_API int sqy_decode(struct sqy_ctx *ctx, const struct sqy_pipeline *pipeline,
 #define SQY_MAX_RANK   8
 
 struct sqy_header {
-    char *pipename; /* owned; NUL-terminated */
+    const char *pipename; /* owned by a parsed header, borrowed by one to be written; so are: */
     enum sqy_type type;
     unsigned rank;
     uint64_t shape[SQY_MAX_RANK]; /* z first, x last */
     uint64_t encoded_bytes;       /* a hint only; 0 where absent */
-    char *ours;          /* the JSON text of the value of key "sqyfs", owned; NULL where absent */
-    char *version;       /* sqy.version, owned; NULL where absent */
+    const char *ours;    /* the JSON text of the value of key "sqyfs"; NULL where absent */
+    const char *version; /* sqy.version; NULL where absent */
     size_t header_bytes; /* up to and including the delimiter: where the payload starts */
 };
 
 /* Parses the front of a blob, from its first `len` bytes. -EAGAIN where the header does not end
  * within them (give more, up to SQY_HEADER_MAX), -EBADMSG where it is none. Caller frees. */
 SQY_API int sqy_header_parse(const void *data, size_t len, struct sqy_header *out);
-SQY_API void sqy_header_free(struct sqy_header *header); /* leaves it zeroed */
+/* Of a parsed header; leaves it zeroed. */
+SQY_API void sqy_header_free(struct sqy_header *header);
 
 /* Writes the header as sqeazy spells it (strings, duplicate "dim" keys, "/" escaped), key "sqyfs"
  * last with the JSON text `ours` where not NULL. With pad_to > 0 blanks before the delimiter make

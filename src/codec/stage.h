@@ -181,11 +181,12 @@ int pipeline_write_texts(struct sqy_pipeline *pipeline);
 const struct kernels *ctx_kernels(const struct sqy_ctx *ctx);
 /* In place of the best this machine has; the bytes are the same. */
 void ctx_use_kernels(struct sqy_ctx *ctx, const struct kernels *kernels);
-/* Scratch buffer 0 or 1 (the filters'), or 2 (a sink's own), of at least `len` bytes; NULL where memory is out. Stays valid until the
- * same buffer is asked for again. */
+/* Scratch buffers: 0 and 1 are the filters'. */
+enum { CTX_SINK = 2, CTX_BOX };
+/* At least `len` bytes; NULL where memory is out. Stays valid until the same buffer is asked for again. */
 uint8_t *ctx_scratch(struct sqy_ctx *ctx, unsigned which, size_t len);
 /* Gives back what a large volume left behind. */
-void ctx_trim(struct sqy_ctx *ctx);
+void ctx_forget_large(struct sqy_ctx *ctx);
 /* Where a stage keeps its library's state between calls; NULL inside at first. */
 void **ctx_state(struct sqy_ctx *ctx, const struct stage_desc *desc);
 

@@ -41,6 +41,6 @@ int sqy_decode_volume(struct sqy_ctx *ctx, const struct sqy_header *header, cons
         return r == -EINVAL ? -ENOTSUP : r;
     r = codec_decode(ctx, pipeline, &shape, &coded, out);
     sqy_pipeline_free(&pipeline);
-    ctx_trim(ctx);
+    ctx_forget_large(ctx);
     return r;
 }

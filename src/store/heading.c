@@ -41,11 +41,12 @@ int heading_write(const struct blob_header *header, const uint8_t id[CHECKPOINT_
 
     struct sqy_header sqy = {.encoded_bytes = encoded_bytes, .ours = ours};
     shape_to_header(header, &sqy);
-    sqy.pipename = live_pipename(header);
-    if (!sqy.pipename)
+    char *pipename = live_pipename(header);
+    if (!pipename)
         return -ENOMEM;
+    sqy.pipename = pipename;
     ssize_t r = sqy_header_write(&sqy, BLOB_HEADER_BYTES, out, BLOB_HEADER_BYTES);
-    free(sqy.pipename);
+    free(pipename);
     return r < 0 ? (int)r : 0;
 }
 

@@ -72,7 +72,7 @@ static int whole_read(struct whole *whole)
 static int whole_write(const struct whole *whole, size_t coded_len, int fd)
 {
     const struct sqy_header header = {
-        .pipename = (char *)(uintptr_t)sqy_pipeline_text(whole->used),
+        .pipename = sqy_pipeline_text(whole->used),
         .type = whole->box.type,
         .rank = 3,
         .shape = {whole->box.planes, whole->box.rows, whole->box.width},

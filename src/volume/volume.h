@@ -11,13 +11,14 @@
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 
+#include "codec/sqy.h"
 #include "image/layout.h"
 #include "store/tree.h"
 
 struct volume;
 struct stack;
 
-#define VOLUME_DEFAULT_PIPELINE "interlace"
+#define VOLUME_DEFAULT_PIPELINE SQY_PIPELINE_DEFAULT
 #define VOLUME_DEFAULT_CHUNK    (1u << 20)
 #define VOLUME_DEFAULT_CACHE    (256ull << 20)
 #define VOLUME_DEFAULT_SPOOL    (1ull << 30)

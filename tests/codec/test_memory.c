@@ -30,9 +30,9 @@ static const struct row rows[] = {
     {"bitshuffle->zstd", 1, 0, 0, 0, MIB},
     {"delta(zigzag=1)->shuffle->zstd", 2, 0, 0, 0, MIB},
     {"delta->bitshuffle->shuffle->zstd", 2, 0, 0, 0, MIB},
-    {"interlace", 0, 8.1, 256, 0, MIB},
+    {"interlace", 0, 8.1, 256, 0, 2 * MIB},
     {"interlace(entropy=0)", 0, 8.1, 256, 0, MIB},
-    {"delta->interlace", 1, 8.1, 256, 0, MIB},
+    {"delta->interlace", 1, 8.1, 256, 0, 2 * MIB},
     {"context", 0, 8.1, 40, 16, MIB},
 };
 

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "image/guess.h"
 #include "image/walk.h"
 
 struct layout {
@@ -12,7 +13,8 @@ struct layout {
     uint64_t size;
     bool final;
     bool header_stale;
-    uint32_t dirty; /* lowest directory whose bytes were written again; WALK_NONE: none */
+    uint64_t guess_from; /* the size from which on more can be guessed */
+    uint32_t dirty;      /* lowest directory whose bytes were written again; WALK_NONE: none */
     struct walk walk;
 };
 
@@ -26,6 +28,7 @@ int layout_create(uint32_t target, const struct raw_policy *raw, struct layout *
     layout->raw = raw;
     layout->header_stale = true;
     layout->dirty = WALK_NONE;
+    layout->guess_from = UINT64_MAX;
     walk_init(&layout->walk, target ? target : 1);
     if (raw) {
         layout->kind = LAYOUT_RAW;
@@ -54,8 +57,9 @@ bool layout_note(struct layout *layout, uint64_t off, uint64_t len)
     uint32_t hit = walk_hit(&layout->walk, off, len);
     if (hit < layout->dirty)
         layout->dirty = hit;
+    const uint64_t end = len < UINT64_MAX - off ? off + len : UINT64_MAX - 1;
     return text || layout->header_stale || layout->dirty != WALK_NONE ||
-           walk_has_skipped(&layout->walk);
+           walk_has_skipped(&layout->walk) || end >= layout->guess_from;
 }
 
 /* ---- raw ---- */
@@ -151,6 +155,7 @@ int layout_update(struct layout *layout, layout_read_fn *read, void *ctx, uint64
             raw_plan(layout);
         return 0;
     }
+    guess_forget(walk);
     int r =
         layout->header_stale || layout->kind == LAYOUT_UNKNOWN ? read_header(layout, &source) : 0;
     if (r == 0 && layout->kind == LAYOUT_TIFF) {
@@ -160,6 +165,8 @@ int layout_update(struct layout *layout, layout_read_fn *read, void *ctx, uint64
         layout->dirty = WALK_NONE;
         r = walk_on(walk, &source);
     }
+    layout->guess_from =
+        final || layout->kind != LAYOUT_TIFF ? UINT64_MAX : guess_planes(walk, size);
     if (r > 0)
         *want = source.want;
     return r;

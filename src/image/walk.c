@@ -285,6 +285,17 @@ static bool next_place(const struct walk *walk, struct place *place)
     }
 }
 
+bool walk_last(const struct walk *walk, uint64_t *off, uint64_t *next, uint32_t *shape)
+{
+    struct place place = {0};
+    if (!walk->n || walk->ifds[walk->n - 1].odd || !walk->ifds[walk->n - 1].n_planes)
+        return false;
+    *off = walk->ifds[walk->n - 1].off;
+    *shape = walk->ifds[walk->n - 1].shape;
+    *next = next_place(walk, &place) ? place.off : 0;
+    return true;
+}
+
 static int watch_bytes(struct walk *walk, uint64_t off, uint64_t len)
 {
     if (off > INT64_MAX || len > INT64_MAX - off)

@@ -41,6 +41,9 @@ struct walk {
     struct description description;
     bool text_stale;
     bool not_contiguous; /* the second directory contradicts "images=" */
+
+    bool guessed; /* guess.h: slabs from number n_slabs_told on */
+    uint64_t n_slabs_told;
 };
 
 void walk_init(struct walk *walk, uint32_t target);
@@ -61,6 +64,10 @@ bool walk_has_skipped(const struct walk *walk);
 
 /* Goes on as far as the bytes allow. 0, WINDOW_ABSENT, or a negative errno. */
 int walk_on(struct walk *walk, struct source *source);
+
+/* The last directory, where it is of whole planes and no more: its offset, that of the next one (0:
+ * nothing is known of one), and the planes' shape. */
+bool walk_last(const struct walk *walk, uint64_t *off, uint64_t *next, uint32_t *shape);
 
 /* The shape that most speaks for the stack: of the first directory with an image. NULL: none. */
 const struct shape *walk_first_shape(const struct walk *walk);

@@ -131,6 +131,16 @@ static void build_pages(struct build *b, unsigned kind)
         build_page(b, &page, true);
         build_bytes(b, NULL, 5 * 50 * 40 * 2);
         return;
+    case 8: /* the other directories behind all voxels */
+        page.ifd_first = true;
+        build_page(b, &page, true);
+        page.at = b->len - 50 * 40 * 2;
+        build_bytes(b, NULL, 5 * 50 * 40 * 2);
+        for (unsigned i = 1; i < 6; i++) {
+            page.at += 50 * 40 * 2;
+            build_page(b, &page, true);
+        }
+        return;
     case 6: /* directories contradict the description */
         page.description = imagej;
         break;
@@ -150,7 +160,7 @@ static void build_pages(struct build *b, unsigned kind)
     }
 }
 
-#define N_KINDS 64u
+#define N_KINDS 72u
 
 static void each_kind(void (*fn)(struct writer *w, unsigned kind))
 {

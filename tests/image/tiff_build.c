@@ -228,7 +228,11 @@ size_t build_page(struct build *build, const struct build_page *page, bool link)
     if (!offsets)
         abort();
     size_t at;
-    if (page->ifd_first) {
+    if (page->at) {
+        for (uint64_t i = 0; i < cells.n; i++)
+            offsets[i] = i ? offsets[i - 1] + cell_bytes(&cells, i - 1) : page->at;
+        at = put_ifd(build, page, offsets, link);
+    } else if (page->ifd_first) {
         struct build rest; /* written once to learn its length, then again with the offsets */
         size_t len = build->len, old_link = build->link;
         put_ifd(build, page, offsets, link);

@@ -39,6 +39,7 @@ struct build_page {
     uint32_t gap;   /* bytes between strips */
     bool reverse;   /* last strip first */
     bool ifd_first; /* directory before the voxels */
+    uint64_t at;    /* where they are already, in one piece; 0: they are written */
     bool no_byte_counts;
     const char *description;
     const uint64_t *subs; /* SubIFDs */

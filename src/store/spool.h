@@ -1,7 +1,7 @@
 /* Raw bytes accepted from writers and not yet in a blob: a bounded number of blocks of memory.
  *
- * Blocks live in one anonymous memory file, are handed out and given back in any order, and are
- * reused warm. Who holds which block, and for what, is the overlay's business (volume/overlay.h).
+ * Blocks live in one piece of memory, are handed out and given back in any order, and are reused
+ * warm. Who holds which block, and for what, is the overlay's business (volume/overlay.h).
  * Thread safe. */
 #ifndef SQYFS_STORE_SPOOL_H
 #define SQYFS_STORE_SPOOL_H

@@ -1,6 +1,9 @@
 #include "base/sum.h"
 
 #include <xxhash.h>
+#ifdef HAVE_XXH_DISPATCH
+#include <xxh_x86dispatch.h>
+#endif
 
 uint64_t sum64(const void *data, size_t len)
 {

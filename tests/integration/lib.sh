@@ -56,6 +56,8 @@ find_programs() {
     [ -z "$SQYFS_PLAIN" ] || return 0
     SQYFS=${SQYFS:-$(built src sqyfs)} || skip "sqyfs is not built"
     SQYCTL=${SQYCTL:-$(built src sqyctl)} || skip "sqyctl is not built"
+    SANITIZED=
+    ! grep -qE '__(asan|tsan)_init' "$SQYFS" || SANITIZED=1 # where memory is several times what is used
     [ -c /dev/fuse ] && { : <>/dev/fuse; } 2>/dev/null || skip "/dev/fuse cannot be opened here"
     [ "$(id -u)" = 0 ] || want fusermount3:fuse3
 }

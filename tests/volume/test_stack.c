@@ -508,7 +508,7 @@ static void storm_write(struct storm *storm)
     for (uint64_t i = 0; i < len; i++)
         storm->buf[i] = (uint8_t)(rig_random(&storm->seed) & 15);
     if (off < 8 && rig_random(&storm->seed) % 2)
-        memcpy(storm->buf, "II\x2a\0\x08\0\0\0" + off, 8 - off < len ? 8 - off : len);
+        memcpy(storm->buf, &"II\x2a\0\x08\0\0\0"[off], 8 - off < len ? 8 - off : len);
     rig_write(storm->stack, storm->buf, len, off);
     memcpy(storm->data + off, storm->buf, len);
     if (off + len > storm->size)

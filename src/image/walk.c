@@ -288,10 +288,11 @@ static bool next_place(const struct walk *walk, struct place *place)
 bool walk_last(const struct walk *walk, uint64_t *off, uint64_t *next, uint32_t *shape)
 {
     struct place place = {0};
-    if (!walk->n || walk->ifds[walk->n - 1].odd || !walk->ifds[walk->n - 1].n_planes)
+    const struct walk_ifd *last = walk->n ? &walk->ifds[walk->n - 1] : NULL;
+    if (!last || last->parent != WALK_NONE || last->odd || !last->n_planes)
         return false;
-    *off = walk->ifds[walk->n - 1].off;
-    *shape = walk->ifds[walk->n - 1].shape;
+    *off = last->off;
+    *shape = last->shape;
     *next = next_place(walk, &place) ? place.off : 0;
     return true;
 }

@@ -1,7 +1,7 @@
 /* Two streams: tokens of known frequencies (a range variant of asymmetric numeral systems), and bits
  * as they are. Frequencies are in 1/32768. Nobody outside codec/ includes this.
  *
- * There are two states, so that tokens of two lanes can be taken at once; they share the words. The
+ * Each lane has a state, so that tokens of all can be taken at once; they share the words. The
  * decoder of tokens meets them in the order in which they were given, so the encoder keeps them
  * and codes them backwards. A reader that runs over its end reads zeros and says so. */
 #ifndef SQYFS_CODEC_ARITH_H
@@ -13,7 +13,7 @@
 #include <stddef.h>
 
 #define ARITH_SCALE 15
-#define ARITH_LANES 2u
+#define ARITH_LANES 4u
 #define ARITH_LEAST (1u << 16) /* the state is this at first, and never below */
 
 /* ---- bits, the lowest first ---- */
@@ -25,33 +25,30 @@ struct bit_writer {
     bool full;
 };
 
-/* The low `n` bits of `v`, 32 at most; nothing above them may be set. */
-static inline void bit_put(struct bit_writer *w, uint32_t v, unsigned n)
+/* The low `n` bits of `v`, 56 at most; nothing above them may be set. */
+static inline void bit_put(struct bit_writer *w, uint64_t v, unsigned n)
 {
-    w->bits |= (uint64_t)v << w->n;
+    w->bits |= v << w->n;
     w->n += n;
-    if (w->n < 32)
+    if (w->end - w->at >= 8) {
+        le_store64(w->at, w->bits);
+        w->at += w->n / 8;
+        w->bits >>= w->n & 0x38;
+        w->n &= 7;
         return;
-    if (w->end - w->at < 4) {
-        w->full = true;
-    } else {
-        le_store32(w->at, (uint32_t)w->bits);
-        w->at += 4;
     }
-    w->bits >>= 32;
-    w->n -= 32;
+    for (; w->n >= 8; w->n -= 8, w->bits >>= 8) {
+        if (w->at < w->end)
+            *w->at++ = (uint8_t)w->bits;
+        else
+            w->full = true;
+    }
 }
 
-/* What is left, up to a whole byte. */
+/* What is left, as a whole byte. */
 static inline void bit_flush(struct bit_writer *w)
 {
-    for (; w->n; w->n = w->n > 8 ? w->n - 8 : 0, w->bits >>= 8) {
-        if (w->at == w->end) {
-            w->full = true;
-            return;
-        }
-        *w->at++ = (uint8_t)w->bits;
-    }
+    bit_put(w, 0, (8 - w->n) & 7);
 }
 
 struct bit_reader {
@@ -103,25 +100,28 @@ static inline bool bit_ended(const struct bit_reader *r)
 /* A token in the encoder's list: the start of its range, its frequency, and which state codes it. */
 static inline uint32_t arith_pack(uint32_t start, uint32_t frequency, unsigned lane)
 {
-    return start | frequency << 16 | (uint32_t)lane << 31;
+    return start | frequency << ARITH_SCALE | (uint32_t)lane << 2 * ARITH_SCALE;
 }
 
 /* Codes the `n` packed tokens of a list (stored little-endian) in place, from its end down to *at:
- * the states, then words. Returns the bytes from there to the end. `list` is 4 * n + 8 bytes. */
+ * the states, then words. Returns the bytes from there to the end. `list` is 4 * (n + ARITH_LANES)
+ * bytes. */
 static inline size_t arith_encode(uint8_t *list, size_t n, uint8_t **at)
 {
-    uint8_t *const end = list + 4 * n + 4 * ARITH_LANES, *to = end;
-    uint32_t states[ARITH_LANES] = {ARITH_LEAST, ARITH_LEAST};
+    uint8_t *const end = list + 4 * (n + ARITH_LANES), *to = end;
+    const uint32_t mask = (1u << ARITH_SCALE) - 1;
+    uint32_t states[ARITH_LANES];
+    for (unsigned lane = 0; lane < ARITH_LANES; lane++)
+        states[lane] = ARITH_LEAST;
     for (size_t i = n; i-- > 0;) {
-        const uint32_t packed = le_load32(list + 4 * i);
-        const uint32_t start = packed & 0xffff, frequency = packed >> 16 & 0x7fff;
-        uint32_t x = states[packed >> 31];
-        if (x >= (uint64_t)frequency << (32 - ARITH_SCALE)) {
-            to -= 2;
-            le_store16(to, (uint16_t)x);
-            x >>= 16;
-        }
-        states[packed >> 31] = (x / frequency << ARITH_SCALE) + x % frequency + start;
+        const uint32_t packed = le_load32(list + 4 * i), lane = packed >> 2 * ARITH_SCALE;
+        const uint32_t start = packed & mask, frequency = packed >> ARITH_SCALE & mask;
+        uint32_t x = states[lane];
+        const bool high = x >> (32 - ARITH_SCALE) >= frequency;
+        le_store16(to - 2, (uint16_t)x); /* overwritten where it is not to be kept: no branch */
+        to -= high ? 2 : 0;
+        x >>= high ? 16 : 0;
+        states[lane] = (x / frequency << ARITH_SCALE) + x % frequency + start;
     }
     for (unsigned lane = ARITH_LANES; lane-- > 0;) {
         to -= 4;
@@ -137,14 +137,15 @@ struct arith_reader {
     bool over;
 };
 
-/* False where there are no states. */
-static inline bool arith_begin(struct arith_reader *r, const uint8_t *in, size_t len)
+/* Of `n_lanes` lanes. False where there are no states. */
+static inline bool arith_begin(struct arith_reader *r, const uint8_t *in, size_t len,
+                               unsigned n_lanes)
 {
-    if (len < 4 * ARITH_LANES)
+    if (len < 4 * n_lanes)
         return false;
-    *r = (struct arith_reader){.at = in + 4 * ARITH_LANES, .end = in + len};
+    *r = (struct arith_reader){.at = in + 4 * n_lanes, .end = in + len};
     for (unsigned lane = 0; lane < ARITH_LANES; lane++)
-        r->x[lane] = le_load32(in + 4 * lane);
+        r->x[lane] = lane < n_lanes ? le_load32(in + 4 * lane) : ARITH_LEAST;
     return true;
 }
 

@@ -14,12 +14,13 @@ struct bias {
     int32_t mean[BIAS_CONTEXTS]; /* in units of 2^-3 * 2^-8 of a count */
 };
 
+/* `e`: from a column to the next. */
 static inline unsigned bias_context(unsigned class, int32_t prediction, const int16_t *at,
-                                    const int16_t *n, const int16_t *nn)
+                                    const int16_t *n, const int16_t *nn, ptrdiff_t e)
 {
     const int32_t p = prediction >> CAUSAL_FRACTION;
-    const unsigned around = (unsigned)(n[0] > p) | (unsigned)(at[-1] > p) << 1 |
-                            (unsigned)(n[-1] > p) << 2 | (unsigned)(n[1] > p) << 3 |
+    const unsigned around = (unsigned)(n[0] > p) | (unsigned)(at[-e] > p) << 1 |
+                            (unsigned)(n[-e] > p) << 2 | (unsigned)(n[e] > p) << 3 |
                             (unsigned)(nn[0] > p) << 4;
     return (class >> 3 & (BIAS_LEVELS - 1)) << BIAS_AROUND | around;
 }

@@ -7,6 +7,7 @@
 #define SQYFS_CODEC_CAUSAL_H
 
 #include "codec/grid.h"
+#include "codec/normal.h"
 
 #define CAUSAL_ONE      13 /* weights are in units of 2^-13 */
 #define CAUSAL_FRACTION 3  /* predictions are in units of 2^-3 */
@@ -20,6 +21,10 @@ struct causal_weights {
     int32_t bias;                /* in units of 2^-13, rounding to 2^-3 included */
 };
 
+/* sum[x] = bias and weight[t] * tap[t][x] for all `n_taps`, modulo 2^32, for `n` columns. */
+typedef void causal_sum_fn(int32_t *sum, const int16_t *const tap[], const int16_t weight[],
+                           unsigned n_taps, int32_t bias, size_t n);
+
 struct causal_model {
     bool follows; /* layers but the first are predicted from those before, too */
     struct causal_weights within, across;
@@ -31,7 +36,7 @@ static inline unsigned causal_n_taps(bool across)
     return across ? CAUSAL_TAPS : CAUSAL_WITHIN;
 }
 
-/* Points to what stands around row `row` of layer `layer`; returns how many taps. */
+/* Points to what stands around a line of the grid; returns how many taps. */
 unsigned causal_taps(const struct grid *grid, size_t layer, size_t row, bool across,
                      const int16_t *taps[CAUSAL_TAPS]);
 
@@ -39,37 +44,39 @@ unsigned causal_taps(const struct grid *grid, size_t layer, size_t row, bool acr
 void causal_first(struct causal_model *model);
 
 /* Whether a layer's samples are predicted from layers before. */
-static inline bool causal_is_across(const struct grid *grid, const struct causal_model *model,
-                                    size_t layer)
+static inline bool causal_is_across(const struct causal_model *model, size_t layer)
 {
-    return model->follows && layer >= grid->bands;
+    return model->follows && layer;
 }
 
 /* Which weights count in a row. */
-static inline const struct causal_weights *
-causal_of(const struct grid *grid, const struct causal_model *model, size_t layer, size_t row)
+static inline const struct causal_weights *causal_of(const struct causal_model *model, size_t layer,
+                                                     size_t row)
 {
-    if (causal_is_across(grid, model, layer))
+    if (causal_is_across(model, layer))
         return &model->across;
-    return row || layer >= grid->bands ? &model->within : &model->first;
+    return row || layer ? &model->within : &model->first;
 }
 
-/* Bias and weighted taps, but those of the row itself. */
-void causal_sum_row(const struct grid *grid, const struct causal_model *model, size_t layer,
-                    size_t row, int32_t *sum);
+/* Of a line of the grid: bias and weighted taps, but those of the row itself. `kernel`
+ * adds them up. */
+void causal_sum_row(const struct grid *grid, const struct causal_model *model,
+                    causal_sum_fn *kernel, size_t layer, size_t row, int32_t *sum);
 
-/* The prediction of *at, in units of 2^-3; w[0] and w[1] weigh the samples to the left. */
-static inline int32_t causal_predict(const int16_t w[CAUSAL_OWN], int32_t sum, const int16_t *at)
+/* The prediction of *at, in units of 2^-3; w[0] and w[1] weigh the samples to the left, which stand
+ * `step` apart. */
+static inline int32_t causal_predict(const int16_t w[CAUSAL_OWN], int32_t sum, const int16_t *at,
+                                     ptrdiff_t step)
 {
     const int32_t least = INT16_MIN * (1 << CAUSAL_FRACTION);
     const int32_t most = INT16_MAX * (1 << CAUSAL_FRACTION);
-    const uint32_t own = (uint32_t)(w[0] * at[-1]) + (uint32_t)(w[1] * at[-2]);
+    const uint32_t own = (uint32_t)(w[0] * at[-step]) + (uint32_t)(w[1] * at[-2 * step]);
     const int32_t p = (int32_t)((uint32_t)sum + own) >> (CAUSAL_ONE - CAUSAL_FRACTION);
     return p < least ? least : p > most ? most : p;
 }
 
 /* causal_fit.c: the weights that leave the least, in the measure of what it costs to code. The
  * columns and rows around the samples are there. */
-void causal_fit(const struct grid *grid, struct causal_model *model);
+void causal_fit(const struct grid *grid, struct causal_model *model, normal_add_fn *add);
 
 #endif

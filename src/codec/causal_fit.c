@@ -5,7 +5,6 @@
  * residual r in a window of mean size s weighs 1 / (s max(|r|, s / 2)). The first round weighs all
  * alike, or it would end near what suits the dark windows only. Only the encoder runs this. */
 #include "codec/causal.h"
-#include "codec/normal.h"
 
 #include <math.h>
 #include <string.h>
@@ -22,31 +21,34 @@ struct fit {
     float mean;                     /* taken off all samples */
     double coefficient[NORMAL_MAX]; /* of taps, and the constant */
     unsigned n_windows;
+    normal_add_fn *add;
     struct normal normal;
     struct normal_window window;
 };
 
-/* Windows lie evenly over the rows, and at columns that jump about. */
+/* Windows lie evenly over the lines, and at columns that jump about: each
+ * of one band. */
 static void take_window(struct fit *fit, unsigned w)
 {
     const struct grid *grid = fit->grid;
     struct normal_window *to = &fit->window;
     const int16_t *taps[CAUSAL_TAPS];
-    const size_t first = fit->across ? grid->bands * grid->rows : 0;
+    const size_t first = fit->across ? grid->rows : 0, most = grid->whole - 1;
     const size_t at =
         first + (2 * w + 1) * (grid->layers * grid->rows - first) / (2 * fit->n_windows);
-    const size_t layer = at / grid->rows, most = grid_rows(grid, layer) - 1;
+    const size_t layer = at / grid->rows;
     const size_t y = at % grid->rows ? at % grid->rows : 1, row = y < most ? y : most;
     const size_t room = grid->width > NORMAL_WINDOW ? grid->width - NORMAL_WINDOW : 0;
     const size_t from = room * ((w * 197) % fit->n_windows) / fit->n_windows;
-    const int16_t *x = grid_row(grid, layer, (ptrdiff_t)row) + from;
+    const size_t step = grid->bands, first_column = from * step + w % grid->bands;
+    const int16_t *x = grid_row(grid, layer, (ptrdiff_t)row) + first_column;
     causal_taps(grid, layer, row, fit->across, taps);
     to->len = (unsigned)(grid->width < NORMAL_WINDOW ? grid->width : NORMAL_WINDOW);
     for (unsigned i = 0; i < to->len; i++)
-        to->wanted[i] = (float)x[i] - fit->mean;
+        to->wanted[i] = (float)x[i * step] - fit->mean;
     for (unsigned t = 0; t < fit->n_taps; t++) {
         for (unsigned i = 0; i < to->len; i++)
-            to->feature[t][i] = (float)taps[t][from + i] - fit->mean;
+            to->feature[t][i] = (float)taps[t][first_column + i * step] - fit->mean;
     }
     for (unsigned i = 0; i < NORMAL_WINDOW; i++)
         to->feature[fit->n_taps][i] = 1;
@@ -88,7 +90,7 @@ static void improve(struct fit *fit, unsigned round)
             weigh_window(fit);
         else
             weigh_alike(&fit->window);
-        normal_add(&fit->normal, &fit->window);
+        fit->add(&fit->normal, &fit->window);
     }
     const double total = fit->normal.a[fit->n_taps][fit->n_taps];
     for (unsigned t = 0; t < fit->n_taps; t++)
@@ -128,10 +130,10 @@ static float mean_of(const struct grid *grid)
     int64_t sum = 0;
     for (size_t layer = 0; layer < grid->layers; layer++) {
         const int16_t *row = grid_row(grid, layer, (ptrdiff_t)(grid->rows / 2));
-        for (size_t x = 0; x < grid->width; x++)
+        for (size_t x = 0; x < grid->span; x++)
             sum += row[x];
     }
-    return (float)sum / (float)(grid->layers * grid->width);
+    return (float)sum / (float)(grid->layers * grid->span);
 }
 
 static double fit_weights(struct fit *fit, bool across, struct causal_weights *out)
@@ -147,14 +149,15 @@ static double fit_weights(struct fit *fit, bool across, struct causal_weights *o
     return cost_of(fit);
 }
 
-void causal_fit(const struct grid *grid, struct causal_model *model)
+void causal_fit(const struct grid *grid, struct causal_model *model, normal_add_fn *add)
 {
     struct fit fit = {.grid = grid,
                       .mean = mean_of(grid),
+                      .add = add,
                       .n_windows = normal_windows(grid->shape->n, MOST_WINDOWS)};
     *model = (struct causal_model){.follows = false};
     const double within = fit_weights(&fit, false, &model->within);
     causal_first(model);
-    if (grid->layers > grid->bands)
+    if (grid->layers > 1)
         model->follows = fit_weights(&fit, true, &model->across) < within;
 }

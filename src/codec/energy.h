@@ -14,6 +14,9 @@
 #define ENERGY_CLASSES  72u /* a quarter of an octave each, the first up to 5/64 of a count */
 #define ENERGY_ROOTS    256u
 
+#define ENERGY_CLASS_BITS 21               /* of a float, below what makes a class */
+#define ENERGY_CLASS_0    (4u * (127 + 3)) /* 8.0f, without those */
+
 enum energy_feature {
     ENERGY_LEFT,  /* the sample to the left */
     ENERGY_UP,    /* the one above */
@@ -55,20 +58,43 @@ void energy_open_layer(const struct energy *energy, size_t layer);
 void energy_open_row(const struct energy *energy, size_t layer, size_t row);
 void energy_close_row(const struct energy *energy, size_t layer, size_t row);
 
-/* All features but those of the row itself, weighted, and the constant. */
-void energy_sum_row(const struct energy *energy, size_t layer, size_t row, int32_t *sum);
-/* Features of `n` samples from column `from` on, those of the row itself included. */
+/* What stands above a line of the grid. */
+struct energy_above {
+    const uint16_t *n, *nn; /* energies of the two rows */
+    const int16_t *sample;  /* of the row above */
+    ptrdiff_t step;         /* to the next column */
+};
+
+static inline struct energy_above energy_above(const struct energy *energy, size_t layer,
+                                               size_t row)
+{
+    return (struct energy_above){energy_row(energy, layer, (ptrdiff_t)row - 1),
+                                 energy_row(energy, layer, (ptrdiff_t)row - 2),
+                                 grid_row(energy->grid, layer, (ptrdiff_t)row - 1),
+                                 (ptrdiff_t)energy->grid->bands};
+}
+
+/* All features but those of the row itself, weighted, and the constant, of column `from` to `n`. */
+typedef void energy_sum_fn(const struct energy *energy, const struct energy_above *above,
+                           size_t from, size_t n, int32_t *sum);
+energy_sum_fn energy_sum;
+/* Features of `n` samples of one band from number `from` of a line on, those of the row itself included. */
 void energy_features(const struct energy *energy, size_t layer, size_t row, size_t from, size_t n,
                      float *feature[ENERGY_FEATURES]);
 
-/* The class of *at, from what the rows above say and the weights of ENERGY_LEFT and ENERGY_FAR. */
-static inline unsigned energy_class(int32_t sum, int32_t left, int32_t far, const uint16_t *at)
+/* The class of *at, from what the rows above say and the weights of ENERGY_LEFT and ENERGY_FAR; what
+ * stands to the left is `step` apart. A float's exponent and the top of its fraction are just that. */
+static inline unsigned energy_class(int32_t sum, int32_t left, int32_t far, const uint16_t *at,
+                                    ptrdiff_t step)
 {
-    const uint32_t own = (uint32_t)left * at[-1] + (uint32_t)far * at[-2];
+    const uint32_t own = (uint32_t)left * at[-step] + (uint32_t)far * at[-2 * step];
     int32_t v = (int32_t)((uint32_t)sum + own) >> 6; /* in units of 2^-7 */
     v = v < 8 ? 8 : v > (1 << 21) - 1 ? (1 << 21) - 1 : v;
-    const unsigned octave = 31u - (unsigned)__builtin_clz((unsigned)v);
-    return (octave - 3) * 4 + ((unsigned)v >> (octave - 2) & 3);
+    const union {
+        float f;
+        uint32_t bits;
+    } as = {.f = (float)v};
+    return (as.bits >> ENERGY_CLASS_BITS) - ENERGY_CLASS_0;
 }
 
 /* The least mean size of a class, in units of 2^-7 of a count. */
@@ -78,6 +104,6 @@ static inline int32_t energy_size(unsigned class)
 }
 
 /* energy_fit.c: from energies that are all there. */
-void energy_fit(struct energy *energy);
+void energy_fit(struct energy *energy, normal_add_fn *add);
 
 #endif

@@ -1,7 +1,6 @@
 /* Weights of the expected energy, fitted to windows spread over the box, as if energies were
  * distributed exponentially: an energy expected as s weighs 1 / s^2. Only the encoder runs this. */
 #include "codec/energy.h"
-#include "codec/normal.h"
 
 #include <math.h>
 #include <string.h>
@@ -20,6 +19,7 @@ struct fit {
     float least; /* nothing less is expected */
     double coefficient[NORMAL_MAX];
     unsigned n_windows;
+    normal_add_fn *add;
     struct normal normal;
     struct normal_window window;
 };
@@ -30,17 +30,18 @@ static void take_window(struct fit *fit, unsigned w)
     struct normal_window *to = &fit->window;
     float *feature[ENERGY_FEATURES];
     const size_t at = (2 * w + 1) * (grid->layers * grid->rows) / (2 * fit->n_windows);
-    const size_t layer = at / grid->rows, most = grid_rows(grid, layer) - 1;
+    const size_t layer = at / grid->rows, most = grid->whole - 1;
     const size_t row = at % grid->rows < most ? at % grid->rows : most;
     const size_t room = grid->width > NORMAL_WINDOW ? grid->width - NORMAL_WINDOW : 0;
     const size_t from = room * ((w * 145) % fit->n_windows) / fit->n_windows;
-    const uint16_t *e = energy_row(fit->energy, layer, (ptrdiff_t)row) + from;
+    const size_t step = grid->bands, first_column = from * step + w % grid->bands;
+    const uint16_t *e = energy_row(fit->energy, layer, (ptrdiff_t)row) + first_column;
     to->len = (unsigned)(grid->width < NORMAL_WINDOW ? grid->width : NORMAL_WINDOW);
     for (unsigned i = 0; i < to->len; i++)
-        to->wanted[i] = e[i];
+        to->wanted[i] = e[i * step];
     for (unsigned f = 0; f < ENERGY_FEATURES; f++)
         feature[f] = to->feature[f];
-    energy_features(fit->energy, layer, row, from, to->len, feature);
+    energy_features(fit->energy, layer, row, first_column, to->len, feature);
     for (unsigned i = 0; i < NORMAL_WINDOW; i++)
         to->feature[CONSTANT][i] = 1 << CAUSAL_FRACTION;
 }
@@ -65,7 +66,7 @@ static void improve(struct fit *fit)
     for (unsigned w = 0; w < fit->n_windows; w++) {
         take_window(fit, w);
         weigh_window(fit);
-        normal_add(&fit->normal, &fit->window);
+        fit->add(&fit->normal, &fit->window);
     }
     for (unsigned f = 0; f < UNKNOWNS; f++)
         normal_draw(&fit->normal, f, prior[f], PRIOR_PART, 1e-9);
@@ -76,9 +77,9 @@ static float mean_energy(const struct grid *grid, const struct energy *energy)
 {
     uint64_t sum = 0;
     for (size_t layer = 0; layer < grid->layers; layer++) {
-        for (size_t y = 0; y < grid_rows(grid, layer); y++) {
+        for (size_t y = 0; y < grid->rows; y++) {
             const uint16_t *row = energy_row(energy, layer, (ptrdiff_t)y);
-            for (size_t x = 0; x < grid->width; x++)
+            for (size_t x = 0; x < grid->span; x++)
                 sum += row[x];
         }
     }
@@ -89,9 +90,9 @@ static int16_t darkest(const struct grid *grid)
 {
     int16_t least = INT16_MAX;
     for (size_t layer = 0; layer < grid->layers; layer++) {
-        for (size_t y = 0; y < grid_rows(grid, layer); y++) {
+        for (size_t y = 0; y < grid->rows; y++) {
             const int16_t *row = grid_row(grid, layer, (ptrdiff_t)y);
-            for (size_t x = 0; x < grid->width; x++)
+            for (size_t x = 0; x < grid->span; x++)
                 least = row[x] < least ? row[x] : least;
         }
     }
@@ -103,10 +104,10 @@ static long in_range(double v, long least, long most)
     return v < (double)least ? least : v > (double)most ? most : lrint(v);
 }
 
-void energy_fit(struct energy *energy)
+void energy_fit(struct energy *energy, normal_add_fn *add)
 {
     const size_t n = energy->grid->shape->n;
-    struct fit fit = {.energy = energy, .n_windows = normal_windows(n, MOST_WINDOWS)};
+    struct fit fit = {.energy = energy, .n_windows = normal_windows(n, MOST_WINDOWS), .add = add};
     struct energy_model *model = &energy->model;
     const float mean = mean_energy(energy->grid, energy);
     const double one = 1 << ENERGY_ONE;
@@ -114,10 +115,8 @@ void energy_fit(struct energy *energy)
     memcpy(fit.coefficient, prior, sizeof(prior));
     model->dark = darkest(energy->grid);
     model->start = (uint16_t)mean;
-    for (size_t band = 0; band < energy->grid->bands; band++) {
-        energy_open_layer(energy, band);
-        energy_open_row(energy, band, 0);
-    }
+    energy_open_layer(energy, 0);
+    energy_open_row(energy, 0, 0);
     for (unsigned round = 0; round < N_ROUNDS; round++)
         improve(&fit);
     for (unsigned f = 0; f < ENERGY_FEATURES; f++)

@@ -2,6 +2,7 @@
 #include <stdbool.h>
 
 #include "base/le.h"
+#include "codec/turns.h"
 
 /* `size` is a constant wherever this is inlined, and the loops unroll. */
 static inline __attribute__((always_inline)) void deal(const uint8_t *in, size_t n, uint8_t *rows,
@@ -123,6 +124,7 @@ const struct kernels kernels_scalar = {
     .unpack = scalar_unpack,
     .split_low = scalar_split_low,
     .join_low = scalar_join_low,
+    .turns = &turns_scalar,
 };
 
 static const struct kernels *kernels_portable(void)

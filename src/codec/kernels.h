@@ -80,6 +80,8 @@ struct kernels {
     /* The low k bits (k <= 16) alone, likewise. */
     void (*split_low)(const struct lanes *lanes, size_t block, unsigned k, uint8_t *planes);
     void (*join_low)(const uint8_t *planes, unsigned k, const struct lanes *lanes, size_t block);
+
+    const struct turns *turns; /* the loops of the contextual coder; codec/turns.h */
 };
 
 extern const struct kernels kernels_scalar;

@@ -1,4 +1,5 @@
 #include "codec/kernels.h"
+#include "codec/turns.h"
 
 #if defined(__x86_64__) && defined(__GNUC__)
 
@@ -230,8 +231,11 @@ const struct kernels *kernels_avx2(void)
         .unpack = avx2_unpack,
         .split_low = avx2_split_low,
         .join_low = avx2_join_low,
+        .turns = &turns_avx2,
     };
-    return __builtin_cpu_supports("avx2") ? &avx2 : NULL;
+    const bool all = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2") &&
+                     __builtin_cpu_supports("popcnt");
+    return all ? &avx2 : NULL;
 }
 
 #else

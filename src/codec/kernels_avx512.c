@@ -1,6 +1,7 @@
 /* For machines with AVX-512 F, BW and VL: all of the table, in vectors of 64 bytes. The kernel check
  * also builds this file against an emulation of these instructions (tests/codec/emulated). */
 #include "codec/kernels.h"
+#include "codec/turns.h"
 
 #if (defined(__x86_64__) && defined(__GNUC__)) || defined(KERNELS_EMULATED)
 
@@ -14,9 +15,11 @@
 #define AVX512
 #define NAME        "avx512, emulated"
 #define SUPPORTED() true
+#define TURNS       turns_scalar
 #else
 #define AVX512 __attribute__((target("avx512f,avx512bw,avx512vl")))
 #define NAME   "avx512"
+#define TURNS  turns_avx2
 #define SUPPORTED()                                                                                \
     (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&                    \
      __builtin_cpu_supports("avx512vl"))
@@ -560,6 +563,7 @@ const struct kernels *kernels_avx512(void)
         .unpack = avx512_unpack,
         .split_low = avx512_split_low,
         .join_low = avx512_join_low,
+        .turns = &TURNS,
     };
     return SUPPORTED() ? &avx512 : NULL;
 }

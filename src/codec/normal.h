@@ -30,7 +30,9 @@ static inline unsigned normal_windows(size_t n, unsigned most)
 }
 
 void normal_clear(struct normal *normal, unsigned n);
-void normal_add(struct normal *normal, const struct normal_window *window);
+/* Its versions give the same to every bit; normal_add_avx2() is where there is AVX2. */
+typedef void normal_add_fn(struct normal *normal, const struct normal_window *window);
+normal_add_fn normal_add, normal_add_avx2;
 /* Draws unknown `i` towards `prior`, with the weight of `share` of what is known of it, and `more`. */
 void normal_draw(struct normal *normal, unsigned i, double prior, double share, double more);
 /* Solves in place: the unknowns are in `x` then. False where they are not determined. */

@@ -50,9 +50,10 @@ static void begin(int16_t bound[TOKENS], unsigned class, unsigned fraction)
 void tokens_init(struct tokens *tokens)
 {
     for (unsigned c = 0; c < TOKENS_CONTEXTS; c++) {
-        begin(tokens->bound[c], c / TOKENS_FRACTIONS, c % TOKENS_FRACTIONS);
+        begin(tokens->bound + c * TOKENS, c / TOKENS_FRACTIONS, c % TOKENS_FRACTIONS);
         tokens->count[c] = 0;
     }
+    tokens->bound[TOKENS_CONTEXTS * TOKENS] = 0;
     for (unsigned met = 0; met < TOKENS; met++) {
         for (unsigned t = 0; t < TOKENS; t++)
             tokens->goal[met][t] = (int16_t)(t <= met ? (int32_t)t : SHARED + (int32_t)t);

@@ -15,8 +15,8 @@
 #define TOKENS_CONTEXTS   (ENERGY_CLASSES * TOKENS_FRACTIONS)
 
 struct tokens {
-    /* bound[c][t]: how often a token is below t; 0 for t = 0 */
-    _Alignas(64) int16_t bound[TOKENS_CONTEXTS][TOKENS];
+    /* bound[c * TOKENS + t]: how often a token is below t; 0 for t = 0, of which there is one more */
+    _Alignas(64) int16_t bound[(TOKENS_CONTEXTS + 1) * TOKENS];
     _Alignas(64) int16_t goal[TOKENS][TOKENS]; /* where the bounds move when a token is met */
     uint16_t count[TOKENS_CONTEXTS];           /* tokens met */
     int16_t rate[TOKENS_COUNT_MOST + 1];       /* by count: how far a move goes, in 1/65536 */
@@ -31,15 +31,24 @@ static inline unsigned tokens_low_bits(unsigned class)
     return octave > 5 ? octave - 5 : 0;
 }
 
-static inline uint32_t tokens_end(const struct tokens *tokens, unsigned context, unsigned token)
+/* The range of a token. */
+struct token_range {
+    uint32_t start, frequency;
+};
+
+/* Behind the last bound stands the 0 of the next context, which is 2^15 modulo 2^15. */
+static inline struct token_range tokens_range(const struct tokens *tokens, unsigned context,
+                                              unsigned token)
 {
-    return token + 1 < TOKENS ? (uint32_t)tokens->bound[context][token + 1] : 1u << TOKENS_SCALE;
+    const int16_t *at = tokens->bound + context * TOKENS + token;
+    const uint32_t start = (uint32_t)at[0], end = (uint32_t)at[1];
+    return (struct token_range){start, (end - start) & ((1u << TOKENS_SCALE) - 1)};
 }
 
 /* The token in whose range `slot` lies. */
 static inline unsigned tokens_find(const struct tokens *tokens, unsigned context, int16_t slot)
 {
-    const int16_t *bound = tokens->bound[context];
+    const int16_t *bound = tokens->bound + context * TOKENS;
     int16_t n = 0;
     for (unsigned t = 0; t < TOKENS; t++)
         n = (int16_t)(n + (bound[t] <= slot));
@@ -48,7 +57,7 @@ static inline unsigned tokens_find(const struct tokens *tokens, unsigned context
 
 static inline void tokens_meet(struct tokens *tokens, unsigned context, unsigned token)
 {
-    int16_t *bound = tokens->bound[context];
+    int16_t *bound = tokens->bound + context * TOKENS;
     const int16_t *goal = tokens->goal[token];
     const unsigned count = tokens->count[context];
     const int16_t rate = tokens->rate[count];

@@ -26,7 +26,9 @@ struct kernel_timed {
     void (*run)(const struct kernels *k, struct timed_memory *m);
 };
 
-extern const struct kernel_check check_kernels_bytes[], check_kernels_residual[];
-extern const struct kernel_timed time_kernels_bytes[], time_kernels_residual[];
+extern const struct kernel_check check_kernels_bytes[], check_kernels_residual[],
+    check_kernels_turns[];
+extern const struct kernel_timed time_kernels_bytes[], time_kernels_residual[],
+    time_kernels_turns[];
 
 #endif

@@ -10,6 +10,7 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 #define MOST_BYTES ((size_t)1 << 20) /* of a decoded volume */
+#define TALL       64u               /* rows that fall into bands */
 
 static const char *const pipelines[] = {
     "pass_through",
@@ -119,12 +120,15 @@ static void check_way_back(struct sqy_ctx *ctx, const struct sqy_pipeline *p,
     free(out);
 }
 
-/* One row, or folded into planes and rows of the high nibble's bits. */
+/* One row, or folded into planes and rows of the high nibble's bits: of TALL times as many rows where
+ * the low nibble is 12 or more, of the types 1 to 4. */
 static struct sqy_box box_of(const uint8_t *data)
 {
     const uint32_t n = 1 + ((uint32_t)data[2] | (uint32_t)data[3] << 8);
-    const uint32_t planes = 1u << (data[1] >> 4 & 3), rows = 1u << (data[1] >> 6);
-    const enum sqy_type type = (enum sqy_type)((data[1] & 15) % 12);
+    const bool tall = (data[1] & 15) >= 12;
+    const uint32_t planes = 1u << (data[1] >> 4 & 3);
+    const uint32_t rows = (1u << (data[1] >> 6)) * (tall ? TALL : 1);
+    const enum sqy_type type = (enum sqy_type)((data[1] & 15) % 12 + tall);
     return (struct sqy_box){type, planes, rows, n / planes / rows ? n / planes / rows : 1, 1};
 }
 

@@ -16,6 +16,12 @@ static void test_every_shape(void **state)
         {.planes = 3, .rows = 32, .width = 40, .spp = 1},
         {.planes = 4, .rows = 35, .width = 11, .spp = 1}, /* bands of 18 and 17 rows */
         {.planes = 1, .rows = 300, .width = 1, .spp = 1},
+        {.planes = 4, .rows = 63, .width = 12, .spp = 1},  /* rows for two bands */
+        {.planes = 3, .rows = 85, .width = 9, .spp = 1},   /* 255 rows: two bands */
+        {.planes = 4, .rows = 64, .width = 8, .spp = 1},   /* four */
+        {.planes = 4, .rows = 65, .width = 41, .spp = 1},  /* one of them has a row more */
+        {.planes = 2, .rows = 131, .width = 37, .spp = 1}, /* three have */
+        {.planes = 1, .rows = 258, .width = 50, .spp = 2}, /* interleaved, of two bands */
         {.planes = 1, .rows = 33, .width = 100, .spp = 1},
         {.planes = 1, .rows = 64, .width = 257, .spp = 1},
         {.planes = 5, .rows = 13, .width = 90, .spp = 1},

@@ -14,7 +14,7 @@
 #include <time.h>
 
 #define MOST_VERSIONS 8
-#define MOST_TESTS    96
+#define MOST_TESTS    128
 #define N_ROUNDS      15
 #define ROUND_NS      1000000 /* long enough for the clock */
 
@@ -61,13 +61,13 @@ static void run_check(void **state)
 
 static int check_all(void)
 {
-    static const struct kernel_check *const tables[] = {check_kernels_bytes,
-                                                        check_kernels_residual};
+    static const struct kernel_check *const tables[] = {check_kernels_bytes, check_kernels_residual,
+                                                        check_kernels_turns};
     static struct CMUnitTest tests[MOST_TESTS];
     static struct run runs[MOST_TESTS];
     size_t n = 0;
     for (unsigned v = 0; v < n_versions; v++) {
-        for (unsigned t = 0; t < 2; t++) {
+        for (size_t t = 0; t < sizeof(tables) / sizeof(tables[0]); t++) {
             for (const struct kernel_check *c = tables[t]; c->name && n < MOST_TESTS; c++, n++) {
                 runs[n] = (struct run){versions[v].kernels, c, ""};
                 snprintf(runs[n].name, sizeof(runs[n].name), "%s: %s", versions[v].kernels->name,
@@ -129,7 +129,8 @@ static void print_row(const struct kernel_timed *timed, struct timed_memory *m)
 
 static int time_all(const char *only)
 {
-    static const struct kernel_timed *const tables[] = {time_kernels_bytes, time_kernels_residual};
+    static const struct kernel_timed *const tables[] = {time_kernels_bytes, time_kernels_residual,
+                                                        time_kernels_turns};
     struct timed_memory *m = calloc(1, sizeof(*m));
     uint64_t seed = 1;
     if (!m)
@@ -143,7 +144,7 @@ static int time_all(const char *only)
             printf("%10s %-7s", versions[v].kernels->name, "");
     }
     printf("\n");
-    for (unsigned t = 0; t < 2; t++) {
+    for (size_t t = 0; t < sizeof(tables) / sizeof(tables[0]); t++) {
         for (const struct kernel_timed *timed = tables[t]; timed->name; timed++) {
             if (!only || strcmp(only, timed->name) == 0)
                 print_row(timed, m);

@@ -125,8 +125,10 @@ static void check(const struct sqy_pipeline *p, struct sqy_ctx *ctx[2], unsigned
                  box.spp);
     for (unsigned i = 0; i < 3; i++) {
         coded[0][below((uint64_t)got)] ^= (uint8_t)(1u << below(8));
-        int r = sqy_decode(ctx[i % 2], p, &box, coded[0], (size_t)got, out);
+        int r = sqy_decode(ctx[0], p, &box, coded[0], (size_t)got, out);
         assert_true(r == 0 || r == -EBADMSG);
+        assert_int_equal(sqy_decode(ctx[1], p, &box, coded[0], (size_t)got, in), r);
+        assert_true(r < 0 || !memcmp(in, out, len));
     }
     free(in);
     free(out);
@@ -137,16 +139,18 @@ static void check(const struct sqy_pipeline *p, struct sqy_ctx *ctx[2], unsigned
 static void test_random_boxes(void **state)
 {
     (void)state;
-    static const char *const texts[] = {"interlace", "interlace(entropy=0)"};
+    static const char *const texts[] = {"interlace", "context", "interlace(entropy=0)"};
     struct sqy_ctx *ctx[2] = {util_ctx(), util_ctx()};
-    struct sqy_pipeline *p[2] = {util_pipeline(texts[0]), util_pipeline(texts[1])};
+    struct sqy_pipeline *p[3];
     ctx_use_kernels(ctx[1], &kernels_scalar);
+    for (unsigned i = 0; i < 3; i++)
+        p[i] = util_pipeline(texts[i]);
     for (unsigned i = 0; i < n_cases; i++)
-        check(p[i % 3 == 2], ctx, i);
-    for (unsigned i = 0; i < 2; i++) {
+        check(p[i % 3], ctx, i);
+    for (unsigned i = 0; i < 3; i++)
         sqy_pipeline_free(&p[i]);
+    for (unsigned i = 0; i < 2; i++)
         sqy_ctx_free(&ctx[i]);
-    }
 }
 
 int main(int argc, char **argv)

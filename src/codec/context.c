@@ -6,11 +6,12 @@
 #include <string.h>
 
 #include "codec/kernels.h"
+#include "codec/literal.h"
 #include "codec/samples.h"
 #include "codec/turns.h"
 
 /* Before there were turns, planes had two bands at most: MODE_TWO_BANDS is only read. */
-enum { MODE_STORED, MODE_TWO_BANDS, MODE_CODED };
+enum { MODE_STORED, MODE_TWO_BANDS, MODE_CODED, MODE_LITERAL };
 enum { FLAG_FOLLOWS = 1 };
 
 #define FIXED_HEAD_BYTES 29u /* mode to the energy's constant */
@@ -317,7 +318,9 @@ static ssize_t context_encode(struct sqy_ctx *ctx, const struct stage *stage,
     put_head(&work, out);
     const size_t head = head_bytes(work.model.follows);
     ssize_t got = encode_box(&work, out + head, len - head);
-    return got < 0 ? store(in, len, out) : (ssize_t)head + got;
+    if (got < 0)
+        return store(in, len, out);
+    return literal_instead(ctx, &shape, in, out, head + (size_t)got, MODE_LITERAL);
 }
 
 static int context_decode(struct sqy_ctx *ctx, const struct stage *stage, const struct shape *box,
@@ -335,6 +338,8 @@ static int context_decode(struct sqy_ctx *ctx, const struct stage *stage, const 
         memcpy(out, in->data + 1, len);
         return 0;
     }
+    if (in->data[0] == MODE_LITERAL)
+        return literal_decode(ctx, &shape, in->data + 1, in->len - 1, out);
     const unsigned lanes = lanes_of(in->data[0]);
     if (in->data[0] > MODE_CODED || !work_bytes(&shape, lanes, false))
         return -EBADMSG;

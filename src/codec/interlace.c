@@ -13,9 +13,7 @@ enum { ARG_ENTROPY };
 enum { MODE_STORED, MODE_CODED, MODE_LITERAL };
 enum { FLAG_FOLLOWS = 1 };
 
-#define SMALL      8u /* times smaller than it was: repetitions may count for more than noise does */
-#define WORTH      16u /* or literal bytes seem to take that part less */
-#define HEAD_BYTES 9u  /* mode, flags, shift, base, samples */
+#define HEAD_BYTES 9u /* mode, flags, shift, base, samples */
 
 /* A box on its way. */
 struct work {
@@ -246,20 +244,6 @@ static ssize_t store(const uint8_t *in, size_t len, uint8_t *out)
     return (ssize_t)(1 + len);
 }
 
-/* A box of `len` coded bytes in `out`: as literal bytes where these are fewer. Returns the length. */
-static ssize_t try_literal(struct sqy_ctx *ctx, const struct shape *shape, const uint8_t *in,
-                           uint8_t *out, size_t len)
-{
-    if (len >= shape->n * shape->size / SMALL && literal_estimate(shape, in) >= len - len / WORTH)
-        return (ssize_t)len;
-    ssize_t got = literal_encode(ctx, shape, in, out + 1, len - 1);
-    if (got < 0)
-        return got;
-    if (got)
-        out[0] = MODE_LITERAL;
-    return got ? 1 + got : (ssize_t)len;
-}
-
 static ssize_t interlace_encode(struct sqy_ctx *ctx, const struct stage *stage,
                                 const struct shape *box, const uint8_t *in, uint8_t *out,
                                 size_t cap)
@@ -288,7 +272,7 @@ static ssize_t interlace_encode(struct sqy_ctx *ctx, const struct stage *stage,
         return got;
     const size_t coded = got > 0 ? head + (size_t)got : SIZE_MAX;
     if (stage->arg[ARG_ENTROPY] && coded < 1 + len)
-        return try_literal(ctx, shape, in, out, coded);
+        return literal_instead(ctx, shape, in, out, coded, MODE_LITERAL);
     return coded < 1 + len ? (ssize_t)coded : store(in, len, out);
 }
 

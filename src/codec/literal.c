@@ -6,6 +6,8 @@
 
 #include "codec/bits.h"
 
+#define SMALL     8u /* times smaller than it was: repetitions may count for more than noise does */
+#define WORTH     16u /* or literal bytes seem to take that part less */
 #define WINDOW    64u /* samples of a row, or of two */
 #define N_WINDOWS 37u /* a prime number: each at another column of its row */
 
@@ -20,7 +22,8 @@ static double entropy(const uint32_t *count, unsigned n_symbols, uint32_t all)
     return bits / all;
 }
 
-size_t literal_estimate(const struct shape *shape, const uint8_t *in)
+/* About how many bytes it will take, from a sample. */
+static size_t estimate(const struct shape *shape, const uint8_t *in)
 {
     const size_t size = shape->size, apart = (shape->n - WINDOW) / N_WINDOWS * size;
     uint32_t count[2][256] = {{0}}, same[2] = {0};
@@ -42,11 +45,13 @@ size_t literal_estimate(const struct shape *shape, const uint8_t *in)
     return (size_t)((runs < bits ? runs : bits) / 8 * (double)shape->n);
 }
 
-ssize_t literal_encode(struct sqy_ctx *ctx, const struct shape *shape, const uint8_t *in,
-                       uint8_t *out, size_t cap)
+ssize_t literal_instead(struct sqy_ctx *ctx, const struct shape *shape, const uint8_t *in,
+                        uint8_t *out, size_t len, uint8_t mode)
 {
     const struct stage *zstd = stage_zstd();
     const size_t bytes = shape->n * shape->size, bound = zstd->desc->bound(zstd, bytes);
+    if (len >= bytes / SMALL && estimate(shape, in) >= len - len / WORTH)
+        return (ssize_t)len;
     uint8_t *shuffled = bound ? ctx_scratch(ctx, 2, bytes + bound) : NULL;
     if (!shuffled)
         return -ENOMEM;
@@ -54,10 +59,11 @@ ssize_t literal_encode(struct sqy_ctx *ctx, const struct shape *shape, const uin
     ssize_t got = zstd->desc->encode(ctx, zstd, shuffled, bytes, shuffled + bytes, bound);
     if (got < 0)
         return got;
-    if ((size_t)got >= cap)
-        return 0;
-    memcpy(out, shuffled + bytes, (size_t)got);
-    return got;
+    if ((size_t)got >= len - 1)
+        return (ssize_t)len;
+    out[0] = mode;
+    memcpy(out + 1, shuffled + bytes, (size_t)got);
+    return 1 + got;
 }
 
 int literal_decode(struct sqy_ctx *ctx, const struct shape *shape, const uint8_t *in, size_t len,

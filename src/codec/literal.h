@@ -5,12 +5,10 @@
 
 #include "codec/stage.h"
 
-/* About how many bytes it will take, from a sample. */
-size_t literal_estimate(const struct shape *shape, const uint8_t *in);
-/* Into `out` where that takes less than `cap` bytes. Returns the length; 0 where it would be more;
- * -ENOMEM. Takes the scratch memory numbered 2. */
-ssize_t literal_encode(struct sqy_ctx *ctx, const struct shape *shape, const uint8_t *in,
-                       uint8_t *out, size_t cap);
+/* A box of `len` coded bytes in `out`, `mode` first and then literal bytes in their place where that is
+ * shorter; tried where it may be. Returns the length. -ENOMEM. Takes the scratch memory numbered 2. */
+ssize_t literal_instead(struct sqy_ctx *ctx, const struct shape *shape, const uint8_t *in,
+                        uint8_t *out, size_t len, uint8_t mode);
 /* -EBADMSG, -ENOMEM. */
 int literal_decode(struct sqy_ctx *ctx, const struct shape *shape, const uint8_t *in, size_t len,
                    uint8_t *out);

@@ -53,6 +53,14 @@ static void test_what_it_knows_of_images_counts(void **state)
     assert_true(boxes_coded_bytes("context", &narrow, HOT) < len * 5 / 16);
 }
 
+static void test_masks_are_taken_as_they_are(void **state)
+{
+    (void)state;
+    const struct sqy_box box = {SQY_UINT16, 1, 128, 256, 1};
+    assert_int_equal(boxes_coded_bytes("context", &box, MASK),
+                     1 + boxes_coded_bytes("shuffle->zstd", &box, MASK));
+}
+
 static void test_damage(void **state)
 {
     (void)state;
@@ -61,6 +69,7 @@ static void test_damage(void **state)
     for (size_t t = 0; t < sizeof(types) / sizeof(types[0]); t++) {
         const struct sqy_box box = {types[t], 2, 33, 20, 1};
         boxes_check_damage("context", &box, HOT);
+        boxes_check_damage("context", &box, MASK);
     }
 }
 
@@ -69,6 +78,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_shape),
         cmocka_unit_test(test_what_it_knows_of_images_counts),
+        cmocka_unit_test(test_masks_are_taken_as_they_are),
         cmocka_unit_test(test_damage),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

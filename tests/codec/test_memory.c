@@ -33,7 +33,7 @@ static const struct row rows[] = {
     {"interlace", 0, 8.1, 256, 0, 2 * MIB},
     {"interlace(entropy=0)", 0, 8.1, 256, 0, MIB},
     {"delta->interlace", 1, 8.1, 256, 0, 2 * MIB},
-    {"context", 0, 8.1, 40, 16, MIB},
+    {"context", 0, 8.1, 40, 16, 2 * MIB},
 };
 
 static const struct sqy_box boxes[] = {

@@ -116,26 +116,32 @@ static int refill_file(void *ctx, const struct scan_file *file)
     return 0;
 }
 
-/* Where a blob of this visible path lies, or a file of sqeazy's own. */
+/* Goes down a visible path; directories may have other names in the store, too. The caller closes
+ * out->fd. */
+static int look_up(struct tree *tree, const char *path, struct tree_entry *out)
+{
+    char *copy = strdup(path), *rest = copy, *part;
+    int r = copy != NULL ? -ENOENT : -ENOMEM, dir_fd = tree_root(tree);
+    while ((part = strsep(&rest, "/")) != NULL) {
+        r = tree_lookup(tree, dir_fd, part, out);
+        if (dir_fd != tree_root(tree))
+            close(dir_fd);
+        if (r < 0)
+            break;
+        dir_fd = out->fd;
+    }
+    free(copy);
+    return r;
+}
+
+/* Whether a blob of this visible path lies there, or a file of sqeazy's own. */
 static bool is_stored(struct volume *volume, const char *path)
 {
-    char parent[PATH_MAX];
-    const char *slash = strrchr(path, '/');
-    size_t len = slash != NULL ? (size_t)(slash - path) : 0;
-    if (len >= sizeof(parent))
-        return false;
-    memcpy(parent, path, len);
-    parent[len] = '\0';
-    int dir_fd =
-        openat(tree_root(volume->tree), len > 0 ? parent : ".", O_PATH | O_DIRECTORY | O_CLOEXEC);
     struct tree_entry entry;
-    if (dir_fd < 0)
-        return errno != ENOENT && errno != ENOTDIR;
-    int r = tree_lookup(volume->tree, dir_fd, slash != NULL ? slash + 1 : path, &entry);
-    close(dir_fd);
+    int r = look_up(volume->tree, path, &entry);
     if (r == 0)
         close(entry.fd);
-    return r == 0 ? entry.blob : r != -ENOENT;
+    return r == 0 ? entry.blob : r != -ENOENT && r != -ENOTDIR;
 }
 
 static int refill_gone(void *ctx, const struct index_row *row)

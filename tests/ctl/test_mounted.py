@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 import unittest
 
 import stacks
@@ -172,6 +173,19 @@ class Mounted(Place):
         self.assertEqual(read(self.file), self.data)
         self.good("reindex", self.store)
         self.assertEqual(indexed, self.rows())
+
+    def test_rows_stay_in_directories_that_have_another_name_in_the_store(self):
+        os.mkdir(self.mount + "/dir.sqy")
+        write(self.mount + "/dir.sqy/in.tif", self.data)
+        write(self.mount + "/gone.tif", self.data)
+        self.good("drain", self.mount)
+        self.stop()
+        os.unlink(self.store + "/gone.tif.sqy")
+        self.assertIn("gone.tif", self.rows())
+        self.start()
+        while "gone.tif" in self.rows(): # all rows have been looked at before the first one goes
+            time.sleep(0.01)
+        self.assertIn("dir.sqy/in.tif", self.rows())
 
     def test_stores_are_not_mounts(self):
         below = os.path.join(self.mount, "below")

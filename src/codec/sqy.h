@@ -23,9 +23,9 @@
  * holds scratch memory and library states; one thread uses it at a time, any number of pipelines in
  * turn. All else has no state at all.
  *
- * **Memory.** A context grows to what the largest box so far has needed and allocates nothing for
- * further ones (but with the sink blosc, whose library does). It keeps that until sqy_ctx_trim() or
- * sqy_ctx_free(); libsqy(3) says for each stage how much it is.
+ * **Memory.** A context grows to the most that a box has needed so far and allocates nothing for
+ * those that need no more (but with the sink blosc, whose library does). It keeps that until
+ * sqy_ctx_trim() or sqy_ctx_free(); libsqy(3) says for each stage how much it is.
  *
  * **Pointers.** Input and output must not overlap. Nothing that is given is kept beyond the call. What
  * a function makes is the caller's, on success only; freeing takes the address of the pointer, leaves

@@ -26,8 +26,7 @@ struct fit {
     struct normal_window window;
 };
 
-/* Windows lie evenly over the lines, and at columns that jump about: each
- * of one band. */
+/* Windows lie evenly over the lines, and at columns that jump about; each is of one band. */
 static void take_window(struct fit *fit, unsigned w)
 {
     const struct grid *grid = fit->grid;

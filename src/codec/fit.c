@@ -24,8 +24,9 @@
 /* Bits a sample by which weights must do better than none: fitted to a sample, they always seem to. */
 #define FLAT_BONUS 0.010
 /* Where no window has a smaller mean residual, the lowest bit is noise: no need to try. */
-#define NOISY 1.25f
-#define ONE   2048.0 /* weights are in units of 1 / ONE */
+#define NOISY       1.25f
+#define NOISY_SAVED 0.01   /* bits a sample that rounding up saves there: a vote, no measure */
+#define ONE         2048.0 /* weights are in units of 1 / ONE */
 
 /* Which feature a tap belongs to; taps of one feature share its weight. NONE: weight 0. */
 #define NONE N_FEATURES
@@ -283,7 +284,7 @@ struct cost {
 static double saved_by_rounding_up(const struct fit *fit)
 {
     if (fit->quietest > NOISY)
-        return 0.01;
+        return NOISY_SAVED;
     return classes_cost(fit->residual, N_SAMPLES, 0.5f) - classes_cost(fit->residual, N_SAMPLES, 1);
 }
 

@@ -26,8 +26,7 @@ struct fit {
     struct normal_window window;
 };
 
-/* Windows lie evenly over the lines, and at columns that jump about: each
- * of one band. */
+/* Windows lie evenly over the lines, and at columns that jump about; each is of one band. */
 static void take_window(struct fit *fit, unsigned w)
 {
     const struct grid *grid = fit->grid;
@@ -109,20 +108,15 @@ static double cost_of(struct fit *fit)
     return cost / fit->n_windows;
 }
 
-static long in_range(double v, long least, long most)
-{
-    return v < (double)least ? least : v > (double)most ? most : lrint(v);
-}
-
 static void round_weights(const struct fit *fit, struct causal_weights *out)
 {
     double constant = (double)fit->mean + fit->coefficient[fit->n_taps];
     for (unsigned t = 0; t < fit->n_taps; t++) {
-        out->weight[t] = (int16_t)in_range(fit->coefficient[t] * ONE, INT16_MIN, INT16_MAX);
+        out->weight[t] = (int16_t)normal_round(fit->coefficient[t] * ONE, INT16_MIN, INT16_MAX);
         constant -= (double)out->weight[t] / ONE * (double)fit->mean;
     }
     const double half = ONE / (2 << CAUSAL_FRACTION);
-    out->bias = (int32_t)in_range(constant * ONE + half, INT32_MIN / 2, INT32_MAX / 2);
+    out->bias = (int32_t)normal_round(constant * ONE + half, INT32_MIN / 2, INT32_MAX / 2);
 }
 
 static float mean_of(const struct grid *grid)

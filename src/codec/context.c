@@ -11,7 +11,7 @@
 #include "codec/turns.h"
 
 /* Before there were turns, planes had two bands at most: MODE_TWO_BANDS is only read. */
-enum { MODE_STORED, MODE_TWO_BANDS, MODE_CODED, MODE_LITERAL };
+enum { MODE_TWO_BANDS = 1, MODE_CODED = 2, MODE_LITERAL = 3 }; /* or SAMPLES_STORED */
 enum { FLAG_FOLLOWS = 1 };
 
 #define FIXED_HEAD_BYTES 29u /* mode to the energy's constant */
@@ -293,13 +293,6 @@ static size_t context_bound(const struct stage *stage, const struct shape *shape
     return 1 + shape->n * shape->size;
 }
 
-static ssize_t store(const uint8_t *in, size_t len, uint8_t *out)
-{
-    out[0] = MODE_STORED;
-    memcpy(out + 1, in, len);
-    return (ssize_t)(1 + len);
-}
-
 static ssize_t context_encode(struct sqy_ctx *ctx, const struct stage *stage,
                               const struct shape *box, const uint8_t *in, uint8_t *out, size_t cap)
 {
@@ -309,7 +302,7 @@ static ssize_t context_encode(struct sqy_ctx *ctx, const struct stage *stage,
     if (cap < context_bound(stage, box))
         return -ENOSPC;
     if (!work_bytes(&shape, GRID_BANDS, true) || len < head_bytes(true))
-        return store(in, len, out);
+        return samples_store(&shape, in, out);
     int r = work_init(&work, ctx, &shape, GRID_BANDS, true);
     if (r < 0)
         return r;
@@ -319,7 +312,7 @@ static ssize_t context_encode(struct sqy_ctx *ctx, const struct stage *stage,
     const size_t head = head_bytes(work.model.follows);
     ssize_t got = encode_box(&work, out + head, len - head);
     if (got < 0)
-        return store(in, len, out);
+        return samples_store(&shape, in, out);
     return literal_instead(ctx, &shape, in, out, head + (size_t)got, MODE_LITERAL);
 }
 
@@ -328,16 +321,11 @@ static int context_decode(struct sqy_ctx *ctx, const struct stage *stage, const 
 {
     const struct shape shape = samples_join_rows(box, NARROW);
     struct context work;
-    const size_t len = shape.n * shape.size;
     (void)stage;
     if (!in->len)
         return -EBADMSG;
-    if (in->data[0] == MODE_STORED) {
-        if (in->len != 1 + len)
-            return -EBADMSG;
-        memcpy(out, in->data + 1, len);
-        return 0;
-    }
+    if (in->data[0] == SAMPLES_STORED)
+        return samples_restore(&shape, in->data, in->len, out);
     if (in->data[0] == MODE_LITERAL)
         return literal_decode(ctx, &shape, in->data + 1, in->len - 1, out);
     const unsigned lanes = lanes_of(in->data[0]);

@@ -1,5 +1,7 @@
-/* A box on its way through the contextual coder: context.c is the stage and its head, turns.h codes
- * the samples. Nobody outside codec/ includes this. */
+/* A box on its way through the contextual coder. context.c is the stage and its head, turns.h goes along
+ * the lines: of each sample of grid.h's, causal.h predicts the value, energy.h how far off that may be, which
+ * chooses a distribution of tokens.h's, and bias.h corrects; arith.h codes. The encoder fits what stands
+ * in the head (causal_fit.c, energy_fit.c, by normal.h). Nobody outside codec/ includes this. */
 #ifndef SQYFS_CODEC_CONTEXT_H
 #define SQYFS_CODEC_CONTEXT_H
 

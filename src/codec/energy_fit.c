@@ -2,7 +2,6 @@
  * distributed exponentially: an energy expected as s weighs 1 / s^2. Only the encoder runs this. */
 #include "codec/energy.h"
 
-#include <math.h>
 #include <string.h>
 
 #define MOST_WINDOWS 384u /* and no more than cover the box once */
@@ -99,11 +98,6 @@ static int16_t darkest(const struct grid *grid)
     return least;
 }
 
-static long in_range(double v, long least, long most)
-{
-    return v < (double)least ? least : v > (double)most ? most : lrint(v);
-}
-
 void energy_fit(struct energy *energy, normal_add_fn *add)
 {
     const size_t n = energy->grid->shape->n;
@@ -120,7 +114,7 @@ void energy_fit(struct energy *energy, normal_add_fn *add)
     for (unsigned round = 0; round < N_ROUNDS; round++)
         improve(&fit);
     for (unsigned f = 0; f < ENERGY_FEATURES; f++)
-        model->weight[f] = (int16_t)in_range(fit.coefficient[f] * one, -8 * 1024, 8 * 1024);
-    model->constant = (int32_t)in_range(fit.coefficient[CONSTANT] * one * (1 << CAUSAL_FRACTION),
-                                        -(1 << 28), 1 << 28);
+        model->weight[f] = (int16_t)normal_round(fit.coefficient[f] * one, -8 * 1024, 8 * 1024);
+    model->constant = (int32_t)normal_round(
+        fit.coefficient[CONSTANT] * one * (1 << CAUSAL_FRACTION), -(1 << 28), 1 << 28);
 }

@@ -14,8 +14,8 @@
 #define GRID_ABOVE 2u  /* rows */
 #define GRID_BANDS 4u  /* at most */
 #define GRID_SHORT 16u /* rows: bands are no shorter */
-#define GRID_FEW                                                                                   \
-    256u /* rows of all planes: fewer make two bands at most, whose beginnings cost less */
+/* Rows of all planes: fewer make two bands at most, whose beginnings cost less. */
+#define GRID_FEW 256u
 
 struct grid {
     int16_t *samples; /* borrowed */

@@ -1,7 +1,6 @@
 /* interlace: the interlaced predictor and coded blocks of what it leaves. Losslessly, for samples of
  * 8 and 16 bits. The coded bytes are described in codec/FORMAT.md. */
 #include <errno.h>
-#include <string.h>
 
 #include "base/le.h"
 #include "codec/blocks.h"
@@ -10,7 +9,7 @@
 #include "codec/samples.h"
 
 enum { ARG_ENTROPY };
-enum { MODE_STORED, MODE_CODED, MODE_LITERAL };
+enum { MODE_CODED = 1, MODE_LITERAL = 2 }; /* or SAMPLES_STORED */
 enum { FLAG_FOLLOWS = 1 };
 
 #define HEAD_BYTES 9u /* mode, flags, shift, base, samples */
@@ -237,13 +236,6 @@ static size_t interlace_bound(const struct stage *stage, const struct shape *box
     return coded > 1 + bytes ? coded : 1 + bytes;
 }
 
-static ssize_t store(const uint8_t *in, size_t len, uint8_t *out)
-{
-    out[0] = MODE_STORED;
-    memcpy(out + 1, in, len);
-    return (ssize_t)(1 + len);
-}
-
 static ssize_t interlace_encode(struct sqy_ctx *ctx, const struct stage *stage,
                                 const struct shape *box, const uint8_t *in, uint8_t *out,
                                 size_t cap)
@@ -255,7 +247,7 @@ static ssize_t interlace_encode(struct sqy_ctx *ctx, const struct stage *stage,
     if (cap < interlace_bound(stage, box))
         return -ENOSPC;
     if (!work_measure(&work.blocks, stage, shape))
-        return store(in, len, out);
+        return samples_store(shape, in, out);
     int r = work_init(&work, ctx, shape);
     if (r < 0)
         return r;
@@ -273,7 +265,7 @@ static ssize_t interlace_encode(struct sqy_ctx *ctx, const struct stage *stage,
     const size_t coded = got > 0 ? head + (size_t)got : SIZE_MAX;
     if (stage->arg[ARG_ENTROPY] && coded < 1 + len)
         return literal_instead(ctx, shape, in, out, coded, MODE_LITERAL);
-    return coded < 1 + len ? (ssize_t)coded : store(in, len, out);
+    return coded < 1 + len ? (ssize_t)coded : samples_store(shape, in, out);
 }
 
 static int interlace_decode(struct sqy_ctx *ctx, const struct stage *stage, const struct shape *box,
@@ -281,15 +273,10 @@ static int interlace_decode(struct sqy_ctx *ctx, const struct stage *stage, cons
 {
     const struct shape as = samples_join_rows(box, NARROW), *shape = &as;
     struct work work;
-    const size_t len = shape->n * shape->size;
     if (!in->len)
         return -EBADMSG;
-    if (in->data[0] == MODE_STORED) {
-        if (in->len != 1 + len)
-            return -EBADMSG;
-        memcpy(out, in->data + 1, len);
-        return 0;
-    }
+    if (in->data[0] == SAMPLES_STORED)
+        return samples_restore(shape, in->data, in->len, out);
     if (in->data[0] == MODE_LITERAL)
         return literal_decode(ctx, shape, in->data + 1, in->len - 1, out);
     if (!work_measure(&work.blocks, stage, shape))

@@ -6,8 +6,10 @@
 
 #include "codec/bits.h"
 
-#define SMALL     8u /* times smaller than it was: repetitions may count for more than noise does */
-#define WORTH     16u /* or literal bytes seem to take that part less */
+/* Literal bytes are tried where the coded ones are so many times fewer than the box's, for then
+ * repetitions may count for more than noise does; or where they seem to be fewer yet, by this part. */
+#define SMALL     8u
+#define WORTH     16u
 #define WINDOW    64u /* samples of a row, or of two */
 #define N_WINDOWS 37u /* a prime number: each at another column of its row */
 
@@ -22,14 +24,16 @@ static double entropy(const uint32_t *count, unsigned n_symbols, uint32_t all)
     return bits / all;
 }
 
-/* About how many bytes it will take, from a sample. */
+/* About how many literal bytes there will be, from a sample; 0 where it is too small to tell: trying
+ * takes no time then. */
 static size_t estimate(const struct shape *shape, const uint8_t *in)
 {
-    const size_t size = shape->size, apart = (shape->n - WINDOW) / N_WINDOWS * size;
-    uint32_t count[2][256] = {{0}}, same[2] = {0};
+    uint32_t count[2][256] = {{0}}, same[2] = {0}; /* by byte; not and as the sample before */
     double bits = 0;
+    const size_t size = shape->size;
     if (size > 2 || shape->n < WINDOW)
         return SIZE_MAX;
+    const size_t apart = (shape->n - WINDOW) / N_WINDOWS * size;
     for (const uint8_t *at = in, *end = in + N_WINDOWS * apart; at < end; at += apart) {
         for (size_t i = 0; i < WINDOW * size; i += size) {
             for (size_t b = 0; b < size; b++)
@@ -39,7 +43,7 @@ static size_t estimate(const struct shape *shape, const uint8_t *in)
     }
     for (size_t b = 0; b < size; b++)
         bits += entropy(count[b], 256, N_WINDOWS * WINDOW);
-    /* repetitions: told from the rest, and that alone stands there */
+    /* as if a flag said which samples repeat the one before, and the others stood there alone */
     const double runs =
         entropy(same, 2, N_WINDOWS * WINDOW) + bits * same[0] / (N_WINDOWS * WINDOW);
     return (size_t)((runs < bits ? runs : bits) / 8 * (double)shape->n);

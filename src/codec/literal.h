@@ -5,8 +5,9 @@
 
 #include "codec/stage.h"
 
-/* A box of `len` coded bytes in `out`, `mode` first and then literal bytes in their place where that is
- * shorter; tried where it may be. Returns the length. -ENOMEM. Takes the scratch memory numbered 2. */
+/* `out` holds what a coder made of the box, `len` bytes. Where literal bytes may be fewer they are made, and
+ * where they are, `mode` and they take the place of those. Returns the length of what `out` holds then.
+ * -ENOMEM. Takes the scratch memory numbered 2, as the decoder does. */
 ssize_t literal_instead(struct sqy_ctx *ctx, const struct shape *shape, const uint8_t *in,
                         uint8_t *out, size_t len, uint8_t mode);
 /* -EBADMSG, -ENOMEM. */

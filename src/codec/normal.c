@@ -67,3 +67,8 @@ bool normal_solve(struct normal *normal, double x[NORMAL_MAX])
     memcpy(x, b, normal->n * sizeof(b[0]));
     return true;
 }
+
+long normal_round(double v, long least, long most)
+{
+    return v < (double)least ? least : v > (double)most ? most : lrint(v);
+}

@@ -37,5 +37,7 @@ normal_add_fn normal_add, normal_add_avx2;
 void normal_draw(struct normal *normal, unsigned i, double prior, double share, double more);
 /* Solves in place: the unknowns are in `x` then. False where they are not determined. */
 bool normal_solve(struct normal *normal, double x[NORMAL_MAX]);
+/* What is solved as a format keeps it: the nearest whole number from `least` to `most`. */
+long normal_round(double v, long least, long most);
 
 #endif

@@ -1,6 +1,6 @@
 /* The interlaced predictor: even columns from the rows above, odd columns from these and from the
  * even columns at both sides. No sample depends on another of its half of the row, so a row is
- * predicted, and restored, as vectors. Weights are fitted to each box (fit.c).
+ * predicted, and restored, as vectors. Weights are fitted to each box (predict_fit.c).
  *
  * Nobody outside codec/ includes this. */
 #ifndef SQYFS_CODEC_PREDICT_H
@@ -43,7 +43,7 @@ void predict_taps(const struct lattice *lattice, size_t layer, size_t row, unsig
 void predict_row(const struct lattice *lattice, const struct predict_model *model, size_t layer,
                  size_t row, unsigned phase, struct taps *taps);
 
-/* fit.c: weights that leave the smallest residuals, in the measure of what they cost to code. */
+/* predict_fit.c: weights that leave the smallest residuals, in the measure of what they cost to code. */
 void predict_fit(const struct lattice *lattice, struct predict_model *model);
 
 #endif

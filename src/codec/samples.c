@@ -1,5 +1,8 @@
 #include "codec/samples.h"
 
+#include <errno.h>
+#include <string.h>
+
 #include "base/le.h"
 
 unsigned samples_common_zeros(const struct shape *shape, const uint8_t *in)
@@ -20,4 +23,20 @@ struct shape samples_join_rows(const struct shape *shape, size_t narrow)
         joined.rows = 1;
     }
     return joined;
+}
+
+ssize_t samples_store(const struct shape *shape, const uint8_t *in, uint8_t *out)
+{
+    const size_t len = shape->n * shape->size;
+    out[0] = SAMPLES_STORED;
+    memcpy(out + 1, in, len);
+    return (ssize_t)(1 + len);
+}
+
+int samples_restore(const struct shape *shape, const uint8_t *in, size_t len, uint8_t *out)
+{
+    if (len != 1 + shape->n * shape->size)
+        return -EBADMSG;
+    memcpy(out, in + 1, len - 1);
+    return 0;
 }

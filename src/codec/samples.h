@@ -17,4 +17,9 @@ unsigned samples_common_zeros(const struct shape *shape, const uint8_t *in);
  * what lies around such rows would be most of what there is. */
 struct shape samples_join_rows(const struct shape *shape, size_t narrow);
 
+#define SAMPLES_STORED 0 /* the mode of a box that is stored */
+/* The box as it is, behind its mode; returns the length. And back: -EBADMSG. */
+ssize_t samples_store(const struct shape *shape, const uint8_t *in, uint8_t *out);
+int samples_restore(const struct shape *shape, const uint8_t *in, size_t len, uint8_t *out);
+
 #endif

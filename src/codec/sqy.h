@@ -23,9 +23,9 @@
  * holds scratch memory and library states; one thread uses it at a time, any number of pipelines in
  * turn. All else has no state at all.
  *
- * **Memory.** A context grows to what the largest box so far has needed and allocates nothing for
- * further ones (but with the sink blosc, whose library does). It keeps that until sqy_ctx_trim() or
- * sqy_ctx_free(); libsqy(3) says for each stage how much it is.
+ * **Memory.** A context grows to the most that a box has needed so far and allocates nothing for
+ * those that need no more (but with the sink blosc, whose library does). It keeps that until
+ * sqy_ctx_trim() or sqy_ctx_free(); libsqy(3) says for each stage how much it is.
  *
  * **Pointers.** Input and output must not overlap. Nothing that is given is kept beyond the call. What
  * a function makes is the caller's, on success only; freeing takes the address of the pointer, leaves
@@ -63,19 +63,20 @@ SQY_API const char *sqy_version(void);
 
 /* ---- voxels ---- */
 
-enum sqy_type {                /* values are stored in blobs: never renumber */
-                SQY_BYTES = 0, /* no samples: opaque bytes, 1 each */
-                SQY_UINT8 = 1,
-                SQY_INT8 = 2,
-                SQY_UINT16 = 3,
-                SQY_INT16 = 4,
-                SQY_UINT32 = 5,
-                SQY_INT32 = 6,
-                SQY_UINT64 = 7,
-                SQY_INT64 = 8,
-                SQY_FLOAT16 = 9,
-                SQY_FLOAT32 = 10,
-                SQY_FLOAT64 = 11,
+/* Values are stored in blobs: never renumber. */
+enum sqy_type {
+    SQY_BYTES = 0, /* no samples: opaque bytes, 1 each */
+    SQY_UINT8 = 1,
+    SQY_INT8 = 2,
+    SQY_UINT16 = 3,
+    SQY_INT16 = 4,
+    SQY_UINT32 = 5,
+    SQY_INT32 = 6,
+    SQY_UINT64 = 7,
+    SQY_INT64 = 8,
+    SQY_FLOAT16 = 9,
+    SQY_FLOAT32 = 10,
+    SQY_FLOAT64 = 11,
 };
 
 struct sqy_box {
@@ -211,9 +212,9 @@ struct sqy_header {
     unsigned rank;
     uint64_t shape[SQY_MAX_RANK]; /* z first, x last */
     uint64_t encoded_bytes;       /* a hint only; 0 where absent */
-    const char *ours;    /* the JSON text of the value of key "sqyfs"; NULL where absent */
-    const char *version; /* sqy.version; NULL where absent */
-    size_t header_bytes; /* up to and including the delimiter: where the payload starts */
+    const char *ours;             /* the JSON text of the value of key "sqyfs"; NULL where absent */
+    const char *version;          /* sqy.version; NULL where absent */
+    size_t header_bytes;          /* up to and including the delimiter: where the payload starts */
 };
 
 /* Parses the front of a blob, from its first `len` bytes. -EAGAIN where the header does not end

@@ -65,8 +65,8 @@ bool walk_has_skipped(const struct walk *walk);
 /* Goes on as far as the bytes allow. 0, WINDOW_ABSENT, or a negative errno. */
 int walk_on(struct walk *walk, struct source *source);
 
-/* The last directory, where it is of whole planes and no more, and no SubIFD: its offset, that of the next one (0:
- * nothing is known of one), and the planes' shape. */
+/* The last directory, where it is of whole planes and no more, and no SubIFD: its offset, that of the
+ * next one (0: nothing is known of one), and the planes' shape. False where it is not. */
 bool walk_last(const struct walk *walk, uint64_t *off, uint64_t *next, uint32_t *shape);
 
 /* The shape that most speaks for the stack: of the first directory with an image. NULL: none. */

@@ -17,7 +17,7 @@ struct spool {
 
 /* Memory that is touched for the first time is slow: in large pages, where the machine has them, it is
  * touched 512 times less often. Children have no use for it, and copying it on write would cost as much
- * again. */
+ * again. Where advice is not taken, it is slow. */
 static int map_memory(uint64_t bytes, uint8_t **out)
 {
     void *data = mmap(NULL, bytes, PROT_READ | PROT_WRITE,

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "codec/classes.h"
+#include "codec/normal.h"
 
 #define N_WINDOWS  48u
 #define WINDOW     CLASS_WINDOW /* samples of one half of a row, a multiple of FIT_LANES */
@@ -23,8 +24,9 @@
 /* Bits a sample by which weights must do better than none: fitted to a sample, they always seem to. */
 #define FLAT_BONUS 0.010
 /* Where no window has a smaller mean residual, the lowest bit is noise: no need to try. */
-#define NOISY 1.25f
-#define ONE   2048.0 /* weights are in units of 1 / ONE */
+#define NOISY       1.25f
+#define NOISY_SAVED 0.01   /* bits a sample that rounding up saves there: a vote, no measure */
+#define ONE         2048.0 /* weights are in units of 1 / ONE */
 
 /* Which feature a tap belongs to; taps of one feature share its weight. NONE: weight 0. */
 #define NONE N_FEATURES
@@ -197,41 +199,16 @@ static double measure(struct fit *fit)
     return cost / N_WINDOWS;
 }
 
-/* Solves a x = b for a symmetric positive definite matrix of n rows, in place (Cholesky). */
-static bool solve(double a[N_FEATURES + 1][N_FEATURES + 1], double b[N_FEATURES + 1], unsigned n)
-{
-    for (unsigned i = 0; i < n; i++) {
-        for (unsigned j = 0; j <= i; j++) {
-            double sum = a[i][j];
-            for (unsigned k = 0; k < j; k++)
-                sum -= a[i][k] * a[j][k];
-            if (i == j && !(sum > 0))
-                return false;
-            a[i][j] = i == j ? sqrt(sum) : sum / a[j][j];
-        }
-        double sum = b[i];
-        for (unsigned k = 0; k < i; k++)
-            sum -= a[i][k] * b[k];
-        b[i] = sum / a[i][i];
-    }
-    for (unsigned i = n; i-- > 0;) {
-        double sum = b[i];
-        for (unsigned k = i + 1; k < n; k++)
-            sum -= a[k][i] * b[k];
-        b[i] = sum / a[i][i];
-    }
-    return true;
-}
-
 /* One step: the normal equations under the present weights, drawn a little towards the prior. */
 static void improve(struct fit *fit)
 {
-    double a[N_FEATURES + 1][N_FEATURES + 1], b[N_FEATURES + 1], sum[N_FEATURES],
-        with[N_FEATURES + 1];
+    struct normal normal;
+    double sum[N_FEATURES], with[N_FEATURES + 1], x[NORMAL_MAX];
     float weighted[N_SAMPLES];
     const float *rows[N_FEATURES + 1];
     const unsigned n = fit->n_features;
     const double total = weighted_sums(fit, sum);
+    normal_clear(&normal, n + 1);
     for (unsigned f = 0; f < n; f++)
         rows[f] = fit->at[f];
     rows[n] = fit->at[N_FEATURES];
@@ -240,29 +217,21 @@ static void improve(struct fit *fit)
             weighted[i] = fit->weight[i] * fit->at[f][i];
         dots(weighted, rows + f, n + 1 - f, with);
         for (unsigned g = f; g < n; g++)
-            a[g][f] = with[g - f];
-        a[n][f] = sum[f];
-        b[f] = with[n - f];
+            normal.a[g][f] = with[g - f];
+        normal.a[n][f] = sum[f];
+        normal.b[f] = with[n - f];
     }
-    dots(fit->weight, rows + n, 1, b + n);
-    a[n][n] = total;
-    for (unsigned f = 0; f < n; f++) {
-        const double ridge = 1e-4 * a[f][f] + 1e-3 * total;
-        a[f][f] += ridge;
-        b[f] += ridge * (double)fit->prior[f];
-    }
-    if (!solve(a, b, n + 1))
+    dots(fit->weight, rows + n, 1, normal.b + n);
+    normal.a[n][n] = total;
+    for (unsigned f = 0; f < n; f++)
+        normal_draw(&normal, f, (double)fit->prior[f], 1e-4, 1e-3 * total);
+    if (!normal_solve(&normal, x))
         return;
-    memcpy(fit->coefficient, b, n * sizeof(b[0]));
-    fit->coefficient[N_FEATURES] = b[n];
+    memcpy(fit->coefficient, x, n * sizeof(x[0]));
+    fit->coefficient[N_FEATURES] = x[n];
 }
 
 /* ---- what comes of it ---- */
-
-static long in_range(double v, long least, long most)
-{
-    return v < (double)least ? least : v > (double)most ? most : lrint(v);
-}
 
 /* Coefficients as weights. What rounding takes from their sum goes to a tap that has no twin, so
  * that bright and dark ends of the range stay where they were. */
@@ -274,15 +243,15 @@ static void round_weights(const struct fit *fit, struct predict_weights *out)
     for (unsigned t = 0; t < fit->n_taps; t++)
         taps_of[fit->feature[t]]++;
     for (unsigned f = 0; f < fit->n_features; f++) {
-        q[f] = in_range(fit->coefficient[f] * ONE, INT16_MIN / 2, INT16_MAX / 2);
+        q[f] = normal_round(fit->coefficient[f] * ONE, INT16_MIN / 2, INT16_MAX / 2);
         lost += taps_of[f] * (fit->coefficient[f] * ONE - (double)q[f]);
     }
-    q[fit->centre] += in_range(lost, -64, 64);
+    q[fit->centre] += normal_round(lost, -64, 64);
     for (unsigned f = 0; f < fit->n_features; f++)
         constant -= (double)q[f] / ONE * (double)fit->mean[f];
     for (unsigned t = 0; t < fit->n_taps; t++)
         out->weight[t] = fit->feature[t] == NONE ? 0 : (int16_t)q[fit->feature[t]];
-    out->bias = (int32_t)in_range(constant * ONE + ONE / 2, INT32_MIN / 2, INT32_MAX / 2);
+    out->bias = (int32_t)normal_round(constant * ONE + ONE / 2, INT32_MIN / 2, INT32_MAX / 2);
 }
 
 static double iterate(struct fit *fit)
@@ -315,7 +284,7 @@ struct cost {
 static double saved_by_rounding_up(const struct fit *fit)
 {
     if (fit->quietest > NOISY)
-        return 0.01;
+        return NOISY_SAVED;
     return classes_cost(fit->residual, N_SAMPLES, 0.5f) - classes_cost(fit->residual, N_SAMPLES, 1);
 }
 

@@ -201,16 +201,15 @@ static bool should_convert(struct volume *volume, const char *name, int fd)
 
 static void consider_conversion(struct volume *volume, const char *path)
 {
-    struct stat st;
-    int fd = openat(tree_root(volume->tree), path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
-    if (fd < 0)
+    struct tree_entry entry;
+    if (look_up(volume->tree, path, &entry) < 0)
         return;
     const char *slash = strrchr(path, '/'), *name = slash != NULL ? slash + 1 : path;
     struct stack *stack = NULL;
-    if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || names_has_suffix(name) ||
-        !names_fits_blob(name) || !should_convert(volume, name, fd) ||
-        stack_get(volume, fd, false, &stack) < 0) {
-        close(fd);
+    if (entry.blob || !S_ISREG(entry.st.st_mode) || names_has_suffix(name) ||
+        !names_fits_blob(name) || !should_convert(volume, name, entry.fd) ||
+        stack_get(volume, entry.fd, false, &stack) < 0) {
+        close(entry.fd);
         return;
     }
     pthread_mutex_lock(&stack->lock);

@@ -130,6 +130,18 @@ class Rules(MountedCase):
         self.assertEqual(read(self.p("a.tif")), data)
         self.assertEqual(os.listdir(self.s()), ["a.tif.sqy"])
 
+    def test_what_gets_a_stacks_name_in_a_directory_of_another_name_becomes_one(self):
+        data = stack(3)
+        os.mkdir(self.p("d.sqy"))
+        write(self.p("d.sqy", "part"), b"text that is no stack")
+        self.drain()
+        with open(self.p("d.sqy", "part"), "r+b") as file:
+            file.write(data)
+        os.rename(self.p("d.sqy", "part"), self.p("d.sqy", "a.tif"))
+        self.drain()
+        self.assertEqual(read(self.p("d.sqy", "a.tif")), data)
+        self.assertEqual(os.listdir(self.s("d.sqy.sqy")), ["a.tif.sqy"])
+
     def test_blob_over_plain_and_plain_over_blob(self):
         data = stack(3)
         for first, second in ((b"text", data), (data, b"text")):

@@ -138,9 +138,8 @@ class Rules(MountedCase):
         with open(self.p("d.sqy", "part"), "r+b") as file:
             file.write(data)
         os.rename(self.p("d.sqy", "part"), self.p("d.sqy", "a.tif"))
-        self.drain()
+        eventually(lambda: os.listdir(self.s("d.sqy.sqy")) == ["a.tif.sqy"], "the stack")
         self.assertEqual(read(self.p("d.sqy", "a.tif")), data)
-        self.assertEqual(os.listdir(self.s("d.sqy.sqy")), ["a.tif.sqy"])
 
     def test_blob_over_plain_and_plain_over_blob(self):
         data = stack(3)

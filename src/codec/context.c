@@ -32,7 +32,7 @@ static unsigned lanes_of(uint8_t mode)
 /* Of the sums of a line. */
 static size_t sum_bytes(const struct shape *shape, unsigned lanes)
 {
-    return aligned(shape->width / shape->spp * lanes * sizeof(int32_t));
+    return aligned(shape->width / shape->spp * grid_bands(shape, lanes) * sizeof(int32_t));
 }
 
 /* 0 where the box is none that this stage codes: it is stored. */

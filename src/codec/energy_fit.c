@@ -108,7 +108,8 @@ void energy_fit(struct energy *energy, normal_add_fn *add)
     fit.least = 0.1f * mean < 2 ? 2 : 0.1f * mean;
     memcpy(fit.coefficient, prior, sizeof(prior));
     model->dark = darkest(energy->grid);
-    model->start = (uint16_t)mean;
+    /* samples that bands lack were counted, too */
+    model->start = (uint16_t)(mean < UINT16_MAX ? mean : UINT16_MAX);
     energy_open_layer(energy, 0);
     energy_open_row(energy, 0, 0);
     for (unsigned round = 0; round < N_ROUNDS; round++)

@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-static size_t bands_of(const struct shape *shape, size_t most)
+size_t grid_bands(const struct shape *shape, size_t most)
 {
     size_t bands = shape->planes * shape->rows < GRID_FEW && most > 2 ? 2 : most;
     while (bands > 1 && shape->rows < bands * GRID_SHORT)
@@ -15,7 +15,7 @@ static size_t bands_of(const struct shape *shape, size_t most)
 
 size_t grid_bytes(const struct shape *shape, size_t most_bands)
 {
-    const size_t bands = bands_of(shape, most_bands);
+    const size_t bands = grid_bands(shape, most_bands);
     size_t stride = shape->width / shape->spp + 2 * GRID_PAD, rows, layers, bytes;
     if (shape->size > 2 || shape->width % shape->spp ||
         __builtin_mul_overflow(shape->planes, shape->spp, &layers) ||
@@ -29,7 +29,7 @@ size_t grid_bytes(const struct shape *shape, size_t most_bands)
 
 void grid_init(struct grid *grid, const struct shape *shape, size_t most_bands, void *memory)
 {
-    const size_t bands = bands_of(shape, most_bands), width = shape->width / shape->spp;
+    const size_t bands = grid_bands(shape, most_bands), width = shape->width / shape->spp;
     *grid = (struct grid){
         .samples = memory,
         .stride = (width + 2 * GRID_PAD) * bands,

@@ -28,6 +28,8 @@ struct grid {
     const struct shape *shape;
 };
 
+/* How many bands a box makes, `most` at most. */
+size_t grid_bands(const struct shape *shape, size_t most);
 /* Bytes of memory that a box needs; 0 where that does not fit size_t, its voxels are not whole, or
  * its samples have another size than 1 or 2. */
 size_t grid_bytes(const struct shape *shape, size_t most_bands);

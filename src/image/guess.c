@@ -39,6 +39,7 @@ uint64_t guess_planes(struct walk *walk, uint64_t size)
     if (size < tail.off || size - tail.off < wait)
         return tail.off + wait;
     walk->n_slabs_told = span_count(&walk->spans);
+    walk->guess_off = tail.off;
     walk->guessed = true;
     /* out of memory: these are bytes, as they would be without a guess */
     span_add(&walk->spans, tail.off, tail.shape, (tail.end - tail.off) / tail.plane, 0);
@@ -50,4 +51,10 @@ void guess_forget(struct walk *walk)
     if (walk->guessed)
         span_cut(&walk->spans, walk->n_slabs_told, walk->spans.n_shapes);
     walk->guessed = false;
+}
+
+bool guess_has(const struct walk *walk, const struct layout_unit *unit)
+{
+    const struct layout_piece *last = &unit->pieces[unit->n_pieces - 1];
+    return walk->guessed && last->off + last->len > walk->guess_off;
 }

@@ -13,4 +13,7 @@
 uint64_t guess_planes(struct walk *walk, uint64_t size);
 void guess_forget(struct walk *walk);
 
+/* Whether any of a unit is guessed. */
+bool guess_has(const struct walk *walk, const struct layout_unit *unit);
+
 #endif

@@ -186,6 +186,7 @@ bool layout_unit_at(const struct layout *layout, uint64_t off, struct layout_uni
         return false;
     if (layout->final)
         unit->open = false;
+    unit->guessed = guess_has(&layout->walk, unit);
     return true;
 }
 

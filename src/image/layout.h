@@ -64,6 +64,7 @@ struct layout_unit {
     enum layout_type type;
     bool big_endian;
     bool open; /* the last of a group of small planes: more may join it; encode only when final */
+    bool guessed; /* no directory tells of all of it yet, and another one may tell otherwise */
     uint32_t planes, rows, width, spp; /* width counts interleaved samples */
     uint32_t n_pieces;
     uint64_t bytes;                                /* of all pieces */

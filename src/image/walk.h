@@ -43,7 +43,7 @@ struct walk {
     bool not_contiguous; /* the second directory contradicts "images=" */
 
     bool guessed; /* guess.h: slabs from number n_slabs_told on */
-    uint64_t n_slabs_told;
+    uint64_t n_slabs_told, guess_off;
 };
 
 void walk_init(struct walk *walk, uint32_t target);

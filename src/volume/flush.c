@@ -76,8 +76,9 @@ static bool unit_complete(const struct stack *stack, const struct layout_unit *u
 void flush_completed(struct stack *stack, uint64_t off, uint64_t end)
 {
     struct layout_unit unit;
-    uint64_t next, job_end;
-    for (uint64_t at = off; at < end; at = next) {
+    uint64_t at = off, next, run_end, job_end;
+    /* From one dirty byte to the next: most of what a layout tells of may be a hole. */
+    for (; overlay_next(&stack->overlay, at, &at, &run_end) && at < end; at = next) {
         if (!layout_unit_at(stack->layout, at, &unit, &next))
             continue;
         next = unit_piece_end(&unit, at);
@@ -151,6 +152,27 @@ static int flush_dirty(struct round *round)
     return gather_flush(&round->bytes);
 }
 
+/* The one piece of a unit was cut as the unit says by a guess, and only its mark goes. Lock held since
+ * the table was asked: it must not get back what it has lost. */
+static bool came_true(const struct stack *stack, const struct layout_unit *unit)
+{
+    struct blob *blob = stack->blob->blob;
+    struct blob_extent extent;
+    if (unit->n_pieces != 1 || blob_find(blob, unit->pieces[0].off, &extent) < 0 || extent.hole)
+        return false;
+    const struct sqy_box *box = &extent.chunk.box;
+    const struct blob_claim *claim = &extent.claim;
+    const bool big_endian = extent.chunk.flags & BLOB_BIG_ENDIAN;
+    if (claim->off != unit->pieces[0].off || claim->len != unit->bytes || claim->src ||
+        (unsigned)box->type != (unsigned)unit->type || box->planes != unit->planes ||
+        box->rows != unit->rows || box->width != unit->width || box->spp != unit->spp ||
+        (big_endian != unit->big_endian && sqy_type_size(box->type) > 1) ||
+        extent.chunk.flags & BLOB_LOWER_RUNG)
+        return false;
+    extent.chunk.flags &= ~(uint32_t)BLOB_PROVISIONAL;
+    return blob_commit(blob, &extent.chunk, claim, 1) >= 0;
+}
+
 /* One provisional extent: the units that it lies in are encoded anew; what is in none stays. */
 static int recut_extent(struct stack *stack, uint64_t off, uint64_t end)
 {
@@ -161,7 +183,8 @@ static int recut_extent(struct stack *stack, uint64_t off, uint64_t end)
             continue;
         next = unit_piece_end(&unit, at);
         uint64_t job_end;
-        if (!unit_within(&unit, stack->size) || job_covers(stack, at, &job_end))
+        if (unit.guessed || !unit_within(&unit, stack->size) || job_covers(stack, at, &job_end) ||
+            came_true(stack, &unit))
             continue;
         int r = job_start_unit(stack, &unit);
         if (r < 0)

@@ -123,7 +123,7 @@ static void count(struct job *job, const struct coded *coded)
     atomic_fetch_add(&counters->bytes_coded, coded->chunk.coded_len);
     if (strcmp(coded->pipeline, "pass_through") == 0)
         atomic_fetch_add(&counters->chunks_raw, 1);
-    if (job->flags & BLOB_PROVISIONAL)
+    if (job->flags & BLOB_PROVISIONAL && job->box.type == SQY_BYTES)
         atomic_fetch_add(&counters->chunks_provisional, 1);
 }
 
@@ -234,7 +234,8 @@ int job_start_unit(struct stack *stack, const struct layout_unit *unit)
     }
     struct sqy_box box = {(enum sqy_type)unit->type, unit->planes, unit->rows, unit->width,
                           unit->spp};
-    return job_start(stack, &box, unit->big_endian, 0, claims, unit->n_pieces);
+    const uint32_t flags = unit->guessed ? BLOB_PROVISIONAL : 0;
+    return job_start(stack, &box, unit->big_endian, flags, claims, unit->n_pieces);
 }
 
 bool job_covers(const struct stack *stack, uint64_t off, uint64_t *end)

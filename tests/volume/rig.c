@@ -145,7 +145,7 @@ static void put_voxels(uint8_t *out, size_t n, uint64_t *seed)
 
 size_t rig_tiff_bound(uint32_t width, uint32_t height, uint32_t planes)
 {
-    return 1024 + (size_t)planes * ((size_t)width * height * 2 + 256);
+    return 1024 + 64 * 64 * 2 + ((size_t)planes + 1) * ((size_t)width * height * 2 + 256);
 }
 
 size_t rig_tiff(enum rig_tiff kind, uint32_t width, uint32_t height, uint32_t planes, uint8_t *out)
@@ -163,6 +163,17 @@ size_t rig_tiff(enum rig_tiff kind, uint32_t width, uint32_t height, uint32_t pl
         put_ifd(out, 8, width, height, 441, (uint32_t)plane, 200, (uint32_t)len + 1, 0);
         put_voxels(out + 441, planes * plane / 2, &seed);
         return 441 + planes * plane;
+    }
+    if (kind == RIG_ONE_FIRST || kind == RIG_THUMBNAIL) {
+        const uint32_t w = kind == RIG_THUMBNAIL ? 64 : width, h = kind == RIG_THUMBNAIL ? 64 : height;
+        const size_t before = 200 + (size_t)w * h * 2, end = before + planes * plane;
+        le_store32(out + 4, 8);
+        put_ifd(out, 8, w, h, 200, w * h * 2, 0, 0, (uint32_t)end);
+        put_voxels(out + 200, (end - 200) / 2, &seed);
+        for (uint32_t z = 0; z < planes; z++)
+            put_ifd(out, end + z * ifd, width, height, (uint32_t)(before + z * plane),
+                    (uint32_t)plane, 0, 0, z + 1 < planes ? (uint32_t)(end + (z + 1) * ifd) : 0);
+        return end + planes * ifd;
     }
     size_t stride = kind == RIG_PAGES ? plane + ifd : plane;
     size_t first = kind == RIG_PAGES ? 8 + plane : 8 + planes * plane;

@@ -30,8 +30,9 @@ const char *rig_state(struct stack *stack);
 
 /* A TIFF of noise-like 16-bit planes in out[0 .. returned length); planes of one size.
  * RIG_CONTIGUOUS: one IFD first, ImageJ-like, planes after it from an odd offset;
- * RIG_PAGES: plane, IFD, plane, IFD; RIG_IFDS_LAST: voxels first, all IFDs at the end. */
-enum rig_tiff { RIG_CONTIGUOUS, RIG_PAGES, RIG_IFDS_LAST };
+ * RIG_PAGES: plane, IFD, plane, IFD; RIG_IFDS_LAST: voxels first, all IFDs at the end; RIG_ONE_FIRST: one
+ * more plane at 200 with its IFD before it, then as that; RIG_THUMBNAIL: it has 64 x 64 voxels. */
+enum rig_tiff { RIG_CONTIGUOUS, RIG_PAGES, RIG_IFDS_LAST, RIG_ONE_FIRST, RIG_THUMBNAIL };
 size_t rig_tiff(enum rig_tiff kind, uint32_t width, uint32_t height, uint32_t planes, uint8_t *out);
 size_t rig_tiff_bound(uint32_t width, uint32_t height, uint32_t planes);
 

@@ -489,6 +489,101 @@ static void fsync_and_close_is_settled_too(void **state)
     rig_stop(&rig);
 }
 
+static uint64_t chunks_encoded(const struct rig *rig)
+{
+    char *stats = volume_stats_json(rig->volume);
+    assert_non_null(stats);
+    const char *at = strstr(stats, "chunks_encoded");
+    assert_non_null(at);
+    const uint64_t n = strtoull(strchr(at, ':') + 1, NULL, 10);
+    free(stats);
+    return n;
+}
+
+/* Voxels [from, to) lie in chunks of planes so wide, none of which is to be cut again. */
+static void expect_cut(struct stack *stack, uint64_t from, uint64_t to, uint32_t width)
+{
+    char link[64];
+    struct blob *blob;
+    snprintf(link, sizeof(link), "/proc/self/fd/%d", stack_fd(stack));
+    assert_int_equal(blob_open(&io_system, open(link, O_RDONLY), false, &blob), 0);
+    for (uint64_t at = from; at < to;) {
+        struct blob_extent extent;
+        assert_int_equal(blob_prepare(blob, at, 1), 0);
+        assert_int_equal(blob_find(blob, at, &extent), 0);
+        assert_int_equal(extent.chunk.flags & BLOB_PROVISIONAL, 0);
+        assert_int_equal(extent.chunk.box.type, SQY_UINT16);
+        assert_int_equal(extent.chunk.box.width, width);
+        at = extent.claim.off + extent.claim.len;
+    }
+    blob_close(&blob);
+}
+
+/* Returns how many chunks were encoded before it was closed, and after. */
+static void write_first_one_first(enum rig_tiff kind, uint64_t first, uint64_t encoded[2])
+{
+    struct rig rig = {.config = {.chunk = 65536, .spool = 16 << 20}};
+    rig_start(&rig);
+    uint8_t *data = malloc(rig_tiff_bound(256, 200, 20));
+    size_t len = rig_tiff(kind, 256, 200, 20, data);
+    struct stack *stack = rig_create(&rig, "guessed.tif");
+    for (size_t at = 0; at < len; at += 65536)
+        rig_write(stack, data + at, len - at < 65536 ? len - at : 65536, at);
+    assert_int_equal(stack_fsync(stack), 0);
+    encoded[0] = chunks_encoded(&rig);
+    stack_release(stack, true);
+    assert_int_equal(volume_drain(rig.volume), 0);
+    encoded[1] = chunks_encoded(&rig);
+    expect_cut(stack, first, first + 20 * 256 * 200 * 2, 256);
+    rig_expect(stack, data, len);
+    stack_put(&stack);
+    free(data);
+    rig_stop(&rig);
+}
+
+static void a_wrong_guess_is_cut_again(void **state)
+{
+    (void)state;
+    uint64_t encoded[2];
+    write_first_one_first(RIG_THUMBNAIL, 200 + 64 * 64 * 2, encoded);
+    assert_true(encoded[1] > encoded[0] + 20);
+}
+
+static void a_right_guess_is_encoded_once(void **state)
+{
+    (void)state;
+    uint64_t encoded[2];
+    write_first_one_first(RIG_ONE_FIRST, 200 + 256 * 200 * 2, encoded);
+    assert_in_range(encoded[1], encoded[0], encoded[0] + 2); /* the directories' bytes */
+}
+
+/* As far as a guess goes there are more units than can ever be looked through. */
+static void a_far_write_behind_a_guess_takes_no_time(void **state)
+{
+    (void)state;
+    enum { FAR = 50 };
+    struct rig rig = {.config = {.chunk = 65536, .spool = 16 << 20}};
+    rig_start(&rig);
+    uint8_t *data = malloc(rig_tiff_bound(128, 128, 1));
+    size_t len = rig_tiff(RIG_CONTIGUOUS, 128, 128, 1, data);
+    alarm(120);
+    struct stack *stack = rig_create(&rig, "far.tif");
+    rig_write(stack, data, len, 0);
+    rig_write(stack, "x", 1, len);
+    rig_write(stack, "y", 1, 1ull << FAR);
+    stack_release(stack, true);
+    stack_put(&stack);
+    stack = rig_create(&rig, "truncated.tif");
+    assert_int_equal(stack_truncate(stack, 1ull << FAR), 0);
+    rig_write(stack, data, len, 0);
+    stack_release(stack, true);
+    stack_put(&stack);
+    assert_int_equal(volume_drain(rig.volume), 0);
+    alarm(0);
+    free(data);
+    rig_stop(&rig);
+}
+
 #define STORM_MAX 700000
 
 struct storm {
@@ -611,6 +706,9 @@ int main(void)
         cmocka_unit_test(a_blob_whose_end_is_missing_is_damaged_and_left_alone),
         cmocka_unit_test(what_becomes_plain_late_keeps_its_time),
         cmocka_unit_test(fsync_and_close_is_settled_too),
+        cmocka_unit_test(a_wrong_guess_is_cut_again),
+        cmocka_unit_test(a_right_guess_is_encoded_once),
+        cmocka_unit_test(a_far_write_behind_a_guess_takes_no_time),
         cmocka_unit_test(random_operations_match_an_array),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

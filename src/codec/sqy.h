@@ -102,8 +102,8 @@ SQY_API void sqy_swap(void *dst, const void *src, size_t len, size_t size);
 /* Stages, "filter->filter->sink" with arguments as in "zstd(level=3)": codec/FORMAT.md has all of them. */
 struct sqy_pipeline;
 
-/* Predicts and codes samples of 8 and 16 bits; "context" is slower and mostly smaller, "bitswap1->lz4" is
- * one that sqeazy reads. */
+/* Predicts and codes samples of 8 and 16 bits; "context" is slower and mostly smaller,
+ * "bitswap1->lz4" is one that sqeazy reads. */
 #define SQY_PIPELINE_DEFAULT "interlace"
 
 struct sqy_error {     /* filled when a text is wrong */

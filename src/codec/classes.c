@@ -1,8 +1,8 @@
 #include "codec/classes.h"
 
-#include <math.h>
 #include <string.h>
 
+#include "codec/entropy.h"
 #include "codec/kernels.h"
 
 #define SYMBOLS (CLASS_ESCAPE + 1)
@@ -43,19 +43,6 @@ static uint32_t clipped_sum(const uint32_t z[CLASS_WINDOW], uint32_t most)
     return sum;
 }
 
-/* -sum of n log2(n / all) */
-static double entropy(const uint32_t count[SYMBOLS])
-{
-    uint32_t all = 0;
-    double bits = 0;
-    for (unsigned s = 0; s < SYMBOLS; s++) {
-        if (count[s] > 1)
-            bits -= count[s] * (double)log2f((float)count[s]);
-        all += count[s];
-    }
-    return all ? bits + all * (double)log2f((float)all) : 0;
-}
-
 double classes_cost(const float *left, size_t n, float up)
 {
     uint32_t z[CLASS_WINDOW], count[KINDS][SYMBOLS];
@@ -72,6 +59,6 @@ double classes_cost(const float *left, size_t n, float up)
             to[z[i] >> k < CLASS_ESCAPE ? z[i] >> k : CLASS_ESCAPE]++;
     }
     for (unsigned kind = RARE; kind < KINDS; kind++)
-        bits += entropy(count[kind]) + 8 * count[kind][CLASS_ESCAPE];
+        bits += entropy_bits(count[kind], SYMBOLS) + 8 * count[kind][CLASS_ESCAPE];
     return bits / (double)n;
 }

@@ -1,10 +1,10 @@
 #include "codec/literal.h"
 
 #include <errno.h>
-#include <math.h>
 #include <string.h>
 
 #include "codec/bits.h"
+#include "codec/entropy.h"
 
 /* Literal bytes are tried where the coded ones are so many times fewer than the box's, for then
  * repetitions may count for more than noise does; or where they seem to be fewer yet, by this part. */
@@ -12,17 +12,7 @@
 #define WORTH     16u
 #define WINDOW    64u /* samples of a row, or of two */
 #define N_WINDOWS 37u /* a prime number: each at another column of its row */
-
-/* Bits of each of `all`, of which there are count[s] of each symbol. */
-static double entropy(const uint32_t *count, unsigned n_symbols, uint32_t all)
-{
-    double bits = 0;
-    for (unsigned s = 0; s < n_symbols; s++) {
-        if (count[s])
-            bits -= count[s] * (double)log2f((float)count[s] / (float)all);
-    }
-    return bits / all;
-}
+#define N_SAMPLES (N_WINDOWS * WINDOW)
 
 /* About how many literal bytes there will be, from a sample; 0 where it is too small to tell: trying
  * takes no time then. */
@@ -42,10 +32,9 @@ static size_t estimate(const struct shape *shape, const uint8_t *in)
         }
     }
     for (size_t b = 0; b < size; b++)
-        bits += entropy(count[b], 256, N_WINDOWS * WINDOW);
+        bits += entropy_bits(count[b], 256) / N_SAMPLES;
     /* as if a flag said which samples repeat the one before, and the others stood there alone */
-    const double runs =
-        entropy(same, 2, N_WINDOWS * WINDOW) + bits * same[0] / (N_WINDOWS * WINDOW);
+    const double runs = (entropy_bits(same, 2) + bits * same[0]) / N_SAMPLES;
     return (size_t)((runs < bits ? runs : bits) / 8 * (double)shape->n);
 }
 

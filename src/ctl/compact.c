@@ -16,6 +16,7 @@
 #include "ctl/storedir.h"
 #include "ctl/sweep.h"
 #include "volume/pack.h"
+#include "volume/volume.h"
 
 /* ---- the old blob as a source of plain bytes, for several threads ---- */
 
@@ -240,6 +241,7 @@ static int compact_in_store(const char *path)
     char quoted[SAY_PATH_MAX];
     int store_fd = storedir_find(path);
     int lock_fd = store_fd >= 0 ? storedir_lock(store_fd) : -ENOENT;
+    bool left = store_fd >= 0 && lock_fd >= 0 && volume_is_left(store_fd);
     if (store_fd >= 0)
         close(store_fd);
     if (lock_fd == -EBUSY)
@@ -248,7 +250,11 @@ static int compact_in_store(const char *path)
                           quote(path, quoted, sizeof(quoted)));
     if (lock_fd < 0 && lock_fd != -ENOENT)
         return say_error("lock the store of", path, lock_fd);
-    int code = compact_blob(path);
+    int code = left
+                   ? say_failed("the mount of %s was killed before it had stored everything: mount "
+                                "the store first, which does that",
+                                quote(path, quoted, sizeof(quoted)))
+                   : compact_blob(path);
     if (lock_fd >= 0)
         close(lock_fd);
     return code;

@@ -32,6 +32,7 @@ enum key {
     KEY_CACHE,
     KEY_SPOOL,
     KEY_STATEDIR,
+    KEY_SPOOLDIR,
     KEY_RAW,
 };
 
@@ -51,6 +52,7 @@ static const struct fuse_opt table[] = {
     FUSE_OPT_KEY("cache=", KEY_CACHE),
     FUSE_OPT_KEY("spool=", KEY_SPOOL),
     FUSE_OPT_KEY("statedir=", KEY_STATEDIR),
+    FUSE_OPT_KEY("spooldir=", KEY_SPOOLDIR),
     FUSE_OPT_KEY("raw=", KEY_RAW),
     /* Those of fstab that speak to others. */
     FUSE_OPT_KEY("defaults", FUSE_OPT_KEY_DISCARD),
@@ -150,20 +152,32 @@ static int take_pipeline(const struct parser *parser, const char *arg)
 }
 
 /* The daemon leaves this directory. */
-static int take_statedir(const struct parser *parser, const char *arg)
+static int take_dir(const struct parser *parser, const char *arg, char **dir)
 {
-    struct options *out = parser->out;
-    if (take_text(parser, arg, &out->statedir) < 0)
+    if (take_text(parser, arg, dir) < 0)
         return -1;
     char cwd[PATH_MAX], *path;
-    if (out->statedir[0] != '/') {
-        if (getcwd(cwd, sizeof(cwd)) == NULL || asprintf(&path, "%s/%s", cwd, out->statedir) < 0)
+    if ((*dir)[0] != '/') {
+        if (getcwd(cwd, sizeof(cwd)) == NULL || asprintf(&path, "%s/%s", cwd, *dir) < 0)
             return refuse(parser, "option %s: %s", arg, strerror(errno));
-        free(out->statedir);
-        out->statedir = path;
+        free(*dir);
+        *dir = path;
     }
-    out->config.statedir = out->statedir;
     return 0;
+}
+
+static int take_statedir(const struct parser *parser, const char *arg)
+{
+    int r = take_dir(parser, arg, &parser->out->statedir);
+    parser->out->config.statedir = parser->out->statedir;
+    return r;
+}
+
+static int take_spooldir(const struct parser *parser, const char *arg)
+{
+    int r = take_dir(parser, arg, &parser->out->spooldir);
+    parser->out->config.spooldir = parser->out->spooldir;
+    return r;
 }
 
 static int take_raw(const struct parser *parser, const char *arg)
@@ -229,6 +243,8 @@ static int take(void *data, const char *arg, int key, struct fuse_args *rest)
         return take_size(parser, arg, MIN_SPOOL, INT64_MAX, &out->config.spool);
     case KEY_STATEDIR:
         return take_statedir(parser, arg);
+    case KEY_SPOOLDIR:
+        return take_spooldir(parser, arg);
     case KEY_RAW:
         return take_raw(parser, arg);
     case FUSE_OPT_KEY_NONOPT:
@@ -310,6 +326,7 @@ void options_clear(struct options *options)
     free(options->mountpoint_given);
     free(options->pipeline);
     free(options->statedir);
+    free(options->spooldir);
     fuse_opt_free_args(&options->fuse);
     *options = (struct options){0};
 }
@@ -333,6 +350,7 @@ void options_usage(FILE *out)
         "  -o threads=N    encoder threads (one a core)\n"
         "  -o cache=SIZE   memory for decoded chunks (256M)\n"
         "  -o spool=SIZE   memory for bytes not encoded yet, at least 16M (1G)\n"
+        "  -o spooldir=DIR where it lies, on a tmpfs (/dev/shm)\n"
         "  -o statedir=DIR where the index lies (STORE/.sqyfs)\n"
         "  -o ro           read only; others may have the store mounted\n"
         "  -o raw=GLOB:WIDTHxHEIGHT[:TYPE[:be]]\n"

@@ -22,7 +22,7 @@ struct options {
         *mountpoint; /* absolute, without links; owned. NULL where there is no such thing */
     char *store_given, *mountpoint_given; /* owned */
     struct volume_config config;          /* its texts owned here */
-    char *pipeline, *statedir;
+    char *pipeline, *statedir, *spooldir;
     struct raw_policy raw[OPTIONS_MAX_RAW];
     struct fuse_args fuse; /* what is libfuse's */
 };

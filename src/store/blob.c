@@ -107,6 +107,11 @@ void blob_close(struct blob **blob)
     blob_free(blob);
 }
 
+const uint8_t *blob_id(const struct blob *blob)
+{
+    return blob->id;
+}
+
 int blob_fd(const struct blob *blob)
 {
     return blob->fd;

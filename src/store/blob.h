@@ -111,7 +111,13 @@ int blob_open(const struct io *io, int fd, bool writable, struct blob **out);
 /* Without a checkpoint: what was not checkpointed is gone. */
 void blob_close(struct blob **blob);
 
+/* As for writing, but nothing behind the last checkpoint, or beyond its size, is dropped: the caller
+ * knows which chunks lie there and enters them again. [waits] */
+int blob_resume(const struct io *io, int fd, struct blob **out);
+
 int blob_fd(const struct blob *blob);
+/* What tells this blob from every other: 16 bytes, valid as long as the blob. */
+const uint8_t *blob_id(const struct blob *blob);
 /* State as of the last checkpoint; `meta` is valid until the next checkpoint. */
 void blob_state(struct blob *blob, struct blob_state *out);
 void blob_stats(struct blob *blob, struct blob_stats *out);

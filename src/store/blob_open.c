@@ -101,9 +101,9 @@ static int invent_header(struct blob *blob)
 static int drop_tail(struct blob *blob, const struct located *found, uint64_t bytes)
 {
     blob->end = found->end;
-    if (found->passed_over) {
+    if (found->passed_over || blob->resumed) {
         blob->end = bytes;
-        blob->force_full = true;
+        blob->force_full = found->passed_over;
     } else if (bytes > found->end) {
         int r = blob->io->ftruncate(blob->io, blob->fd, found->end);
         if (r < 0)
@@ -141,7 +141,7 @@ static int open_found(struct blob *blob, struct located *found, uint64_t bytes, 
     r = drop_tail(blob, found, bytes);
     if (r >= 0 && header_lost)
         r = blob_put_header(blob, &blob->header, true);
-    return r < 0 ? r : drop_beyond_size(blob);
+    return r < 0 || blob->resumed ? r : drop_beyond_size(blob);
 }
 
 static int open_file(struct blob *blob, uint64_t bytes)
@@ -163,7 +163,7 @@ static int open_file(struct blob *blob, uint64_t bytes)
     return r == -ENODATA ? -EBADMSG : r;
 }
 
-int blob_open(const struct io *io, int fd, bool writable, struct blob **out)
+static int open_blob(const struct io *io, int fd, bool writable, bool resumed, struct blob **out)
 {
     struct stat st;
     if (fstat(fd, &st) < 0)
@@ -172,6 +172,7 @@ int blob_open(const struct io *io, int fd, bool writable, struct blob **out)
     int r = blob_make(io, fd, writable, &blob);
     if (r < 0)
         return r;
+    blob->resumed = resumed;
     r = open_file(blob, (uint64_t)st.st_size);
     if (r < 0) {
         blob_free(&blob);
@@ -179,4 +180,14 @@ int blob_open(const struct io *io, int fd, bool writable, struct blob **out)
     }
     *out = blob;
     return 0;
+}
+
+int blob_open(const struct io *io, int fd, bool writable, struct blob **out)
+{
+    return open_blob(io, fd, writable, false, out);
+}
+
+int blob_resume(const struct io *io, int fd, struct blob **out)
+{
+    return open_blob(io, fd, true, true, out);
 }

@@ -1,8 +1,20 @@
-/* Raw bytes accepted from writers and not yet in a blob: a bounded number of blocks of memory.
+/* Raw bytes accepted from writers and not yet in a blob, and what is needed to find them again: all
+ * of it lies in one file in memory (tmpfs), mapped, so that it survives the daemon.
  *
- * Blocks live in one piece of memory, are handed out and given back in any order, and are reused
- * warm. Who holds which block, and for what, is the overlay's business (volume/overlay.h).
- * Thread safe. */
+ *   blocks  the bytes                                                   this file
+ *   runs    which plain bytes of which stack lie in which blocks        spool_run.h
+ *   logs    for each stack that has something here: which file it is,   spool_log.h
+ *           its size and time, and what of it has gone into its blob
+ *           since the blob's last checkpoint
+ *
+ * A kill may come between any two stores to this memory, and nothing after it: there is no disk below
+ * that could lose some of them or order them otherwise. So every change becomes true by one store of
+ * at most 8 bytes, made last; what a kill leaves half done is as if it had not begun. A power cut takes
+ * the whole file.
+ *
+ * Blocks are handed out and given back in any order and reused warm. The file grows as it is used, up
+ * to its limit: room is reserved before it is touched, so that a full tmpfs is an error here and no
+ * signal. Thread safe. */
 #ifndef SQYFS_STORE_SPOOL_H
 #define SQYFS_STORE_SPOOL_H
 
@@ -13,20 +25,32 @@
 
 struct spool;
 
-/* `bytes` is rounded down to whole blocks. 0, -EINVAL (less than one block) or another errno. */
-int spool_create(uint64_t bytes, struct spool **out);
-void spool_destroy(struct spool **spool);
+/* `bytes` is rounded down to whole blocks. A new file at `path`; NULL: memory that dies with the
+ * process. 0, -EINVAL (less than one block), -EEXIST, or another errno. */
+int spool_create(uint64_t bytes, const char *path, struct spool **out);
 
-/* A block's number, or -EAGAIN where all are taken. */
-int64_t spool_take(struct spool *spool);
+/* The file that another process left at `path`. Whoever takes it over looks at the logs (spool_log.h)
+ * and at the runs, takes what he wants, then calls spool_adopted(). -ENOENT; -ENODATA: it
+ * was never finished and holds nothing; -EBUSY: somebody has it open; -EACCES: it is another user's;
+ * -ENOTSUP: another version's; -EBADMSG: it is no spool. */
+int spool_open(const char *path, struct spool **out);
+/* What nobody has taken becomes free. */
+void spool_adopted(struct spool *spool);
+
+/* `keep`: the file stays, for the next to open. */
+void spool_destroy(struct spool **spool, bool keep);
+
+/* A block's number, or -EAGAIN where all are taken. `wanted` (or -1) is taken if it is free: bytes that
+ * follow one another are best kept so. */
+int64_t spool_take(struct spool *spool, int64_t wanted);
 void spool_give(struct spool *spool, uint32_t block);
 uint8_t *spool_data(struct spool *spool, uint32_t block);
 
 /* Blocks in all, and taken at this moment. */
-uint32_t spool_total(const struct spool *spool);
+uint32_t spool_total(struct spool *spool);
 uint32_t spool_used(struct spool *spool);
 
-/* Waits until a block may be free or spool_wake() was called since `*seen` (which is updated). */
+/* Waits until a block, a run or a log may be free or spool_wake() was called since `*seen` (which is updated). */
 void spool_wait(struct spool *spool, uint64_t *seen);
 uint64_t spool_seen(struct spool *spool);
 void spool_wake(struct spool *spool);

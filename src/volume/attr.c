@@ -18,7 +18,7 @@ static void fill_stat(struct stack *stack, struct stat *st, uint64_t size,
 {
     st->st_size = (off_t)size;
     st->st_mtim = *mtime;
-    st->st_blocks += (blkcnt_t)(stack->overlay.n_blocks * (SPOOL_BLOCK / 512));
+    st->st_blocks += (blkcnt_t)(atomic_load(&stack->overlay.n_held) * (SPOOL_BLOCK / 512));
     st->st_blksize = (blksize_t)stack->volume->config.chunk;
 }
 
@@ -63,6 +63,7 @@ void stack_changed(struct stack *stack, const struct timespec *mtime)
 {
     stack->mtime = *mtime;
     stack_mark_dirty(stack);
+    journal_mtime(stack);
     stack->ctime = now_real();
 }
 

@@ -91,6 +91,8 @@ static int make_plain(struct stack *stack)
     for (;;) {
         pthread_mutex_lock(&stack->lock);
         bool more = overlay_next(&stack->overlay, at, &start, &end);
+        if (more && end - start > SPOOL_BLOCK)
+            end = start + SPOOL_BLOCK;
         if (more)
             overlay_copy(&stack->overlay, buf, end - start, start);
         pthread_mutex_unlock(&stack->lock);
@@ -215,6 +217,7 @@ int birth_reset(struct stack *stack)
     stack->transition = true;
     job_mark_stale(stack, 0, UINT64_MAX);
     job_wait(stack, stack->last_job);
+    journal_size(stack, 0); /* a kill from now on leaves it empty */
     pthread_mutex_unlock(&stack->lock);
     bool named_blob = true;
     int fd = stack_open_backing(stack, true);
@@ -223,12 +226,14 @@ int birth_reset(struct stack *stack)
     stack->transition = false;
     pthread_cond_broadcast(&stack->changed);
     if (r < 0) {
+        journal_size(stack, stack->size);
         if (fd >= 0)
             close(fd);
         return r;
     }
     blobref_put(stack->volume, &stack->blob);
     foreign_unload(stack);
+    journal_forget_all(stack);
     overlay_clear_all(&stack->overlay);
     layout_destroy(&stack->layout);
     sqy_pipeline_free(&stack->pipeline);

@@ -15,17 +15,19 @@
  *
  *   state of the byte       only copy         daemon killed  power cut         disk full or failing
  *   ----------------------  ----------------  -------------  ----------------  --------------------
- *   in the overlay          spool (memory)    lost           lost              kept, tried again
- *   under an encode job     spool (memory)    lost           lost              kept, tried again
- *   appended and committed  blob, page cache  lost           lost              kept, tried again
+ *   in the overlay          spool             kept           lost              kept, tried again
+ *   under an encode job     spool             kept           lost              kept, tried again
+ *   appended and committed  blob, page cache  kept           lost              kept, tried again
  *   behind a checkpoint     blob, synced      kept           kept              kept
  *   of a PLAIN file         backing file      kept           kept after fsync  ENOSPC, EIO
  *
- * (Committed bytes are lost with the daemon because no checkpoint names them yet. As coded they are
- * in memory too until a sync has succeeded, which is where they are tried again from.) fsync(2), the
+ * (The spool is a file in memory, which the next mount takes over: takeover.c. No checkpoint names
+ * committed bytes yet, but the stack's log in the spool does: journal.c. As coded they are in memory
+ * too until a sync has succeeded, which is where they are tried again from; a daemon that is killed
+ * after a sync has failed takes that copy along.) fsync(2), the
  * release of the last writer, and age (VOLUME_DIRTY_AGE_MS) bring bytes behind a checkpoint. When
  * the disk is full as the volume is closed, a reserve in the store is given up for what is in memory;
- * what does not fit even then is lost, and the log names it.
+ * what does not fit even then stays in the spool for the next mount, and the log names it.
  *
  * Lock order: policy.change; stack.lock, then volume.lock, then the leaves (blob, spool, cache,
  * tree, policy.lock, queues). None is held while chunks are read, written, encoded or decoded, while
@@ -46,6 +48,7 @@
 #include "store/blob.h"
 #include "store/index.h"
 #include "store/spool.h"
+#include "store/spool_log.h"
 #include "volume/coder.h"
 #include "volume/overlay.h"
 #include "volume/policy.h"
@@ -113,6 +116,7 @@ struct stack {
     struct scratch *scratch; /* of a FOREIGN one that is loaded */
     struct sqy_pipeline *pipeline;
     struct overlay overlay;
+    struct spool_log *log; /* while it is modified, or was when a sync began: journal.c */
     struct layout *layout;
     struct layout_piece since_layout; /* written since the layout was fed last, more or less */
     bool layout_behind;               /* it wants bytes that were not in memory */
@@ -165,6 +169,8 @@ struct volume {
     int lock_fd;  /* STORE/.sqyfs/lock, flocked; -1 read-only */
     int state_fd; /* STORE/.sqyfs; -1 read-only without one */
     struct spool *spool;
+    bool spool_survives; /* it is a file, and a kill loses nothing */
+    bool spool_left;     /* somebody else's, and not taken over yet */
     struct cache *cache;
     struct scratch_pool *scratches;
     struct index *index;
@@ -299,6 +305,32 @@ int flush_make_room(struct stack *stack);
 /* sync.c */
 int sync_checkpoint(struct volume *volume, struct blobref *ref, const struct blob_state *state,
                     unsigned flags, const struct blob_header *header, bool sync_name);
+
+/* journal.c: what survives the daemon besides the bytes. Lock held. */
+/* Which file behind a descriptor it is; the path is left out. */
+int journal_file(int fd, struct spool_file *file);
+/* Before anything is accepted. -EAGAIN where too many stacks are modified. */
+int journal_open(struct stack *stack);
+void journal_close(struct stack *stack);        /* all is behind a checkpoint */
+void journal_close_unused(struct stack *stack); /* what it was opened for has failed */
+/* stack.size is, or will be, this. */
+void journal_size(struct stack *stack, uint64_t size);
+void journal_mtime(struct stack *stack);
+/* After the same was done to the table. false: there is no room, the bytes stay in the overlay. */
+bool journal_commit(struct stack *stack, struct blob *blob, const struct blob_chunk *chunk,
+                    const struct blob_claim *claims, unsigned n_claims);
+void journal_punch(struct stack *stack, uint64_t off, uint64_t end);
+/* What a checkpoint has that is begun now; it has been made; the blob is no more. */
+uint64_t journal_mark(const struct stack *stack);
+void journal_forget(struct stack *stack, uint64_t mark);
+void journal_forget_all(struct stack *stack);
+
+/* takeover.c */
+/* Finds a spool that another process has left for this store and brings its stacks to where they were,
+ * or makes a new one. Before anybody else uses the volume. */
+int takeover_spool(const struct opening *opening);
+/* At the end. `keep`: something in it could not be stored. */
+void takeover_end(struct volume *volume, bool keep);
 
 /* birth.c */
 /* Decides what an EMPTY stack is if it can (`final`: it must) and makes it that; lock held,

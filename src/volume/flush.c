@@ -367,6 +367,7 @@ static int sync_blob(struct stack *stack, uint64_t size, bool settle)
     state.meta = meta;
     bool sync_name = stack->unsynced_name;
     struct blobref *ref = blobref_get(stack->blob);
+    uint64_t mark = journal_mark(stack);
     stack->syncing = true;
     stack->modified = !clean;
     stack->dirty_since_ms = now_ms();
@@ -388,6 +389,7 @@ static int sync_blob(struct stack *stack, uint64_t size, bool settle)
         atomic_fetch_add(&volume->counters.store_errors, 1);
         return r;
     }
+    journal_forget(stack, mark);
     if (sync_name)
         stack->unsynced_name = false;
     if (settle && clean && stack->writers == 0)
@@ -507,21 +509,36 @@ static struct stack *largest_holder(struct volume *volume)
     return best;
 }
 
+/* Nothing is left but what checkpoints will free. */
+static void wait_for_checkpoint(struct volume *volume, uint64_t *seen)
+{
+    pthread_mutex_lock(&volume->lock);
+    bool any = volume->dirty != NULL;
+    pthread_mutex_unlock(&volume->lock);
+    if (!any)
+        return;
+    volume_kick(volume);
+    spool_wait(volume->spool, seen);
+}
+
 /* A writer found no block, or its own bytes too torn to take more. An error only where no stack can
  * be flushed. No lock held. */
 int flush_make_room(struct stack *stack)
 {
     struct volume *volume = stack->volume;
     uint64_t seen = spool_seen(volume->spool);
-    if (spool_used(volume->spool) < spool_total(volume->spool))
+    if (spool_used(volume->spool) < spool_total(volume->spool) &&
+        atomic_load(&stack->overlay.n_held) > 0) /* its own bytes are too torn */
         return flush_stack(stack, false);
     if (atomic_load(&volume->jobs_in_flight) > 0) {
         spool_wait(volume->spool, &seen);
         return 0;
     }
     struct stack *victim = largest_holder(volume);
-    if (victim == NULL)
+    if (victim == NULL) {
+        wait_for_checkpoint(volume, &seen);
         return 0;
+    }
     bool last = atomic_load(&victim->stuck);
     int r = flush_stack(victim, false);
     stack_unref(victim);

@@ -5,17 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct run {
-    uint32_t start, end; /* within the block */
-};
-
-/* Runs ascend, never touch, never are empty. A block without runs does not exist. */
-struct overlay_block {
-    uint64_t number; /* plain offset / SPOOL_BLOCK */
-    uint32_t slot;
-    uint32_t n_runs, cap_runs;
-    struct run *runs;
-};
+#include "store/spool_run.h"
 
 void overlay_init(struct overlay *overlay, struct spool *spool)
 {
@@ -23,15 +13,35 @@ void overlay_init(struct overlay *overlay, struct spool *spool)
     overlay->spool = spool;
 }
 
-/* Index of the first block with a number >= `number`. */
-static size_t find_block(const struct overlay *overlay, uint64_t number)
+static struct spool_run *run_at(const struct overlay *overlay, size_t i)
 {
-    size_t lo = 0, hi = overlay->n_blocks;
-    if (hi > 0 && overlay->blocks[hi - 1]->number < number)
+    return spool_run(overlay->spool, overlay->runs[overlay->first + i]);
+}
+
+static uint64_t start_at(const struct overlay *overlay, size_t i)
+{
+    return spool_run_start(run_at(overlay, i));
+}
+
+static uint64_t end_at(const struct overlay *overlay, size_t i)
+{
+    return spool_run_end(run_at(overlay, i));
+}
+
+static uint8_t *memory_of(const struct overlay *overlay, const struct spool_run *run, uint64_t off)
+{
+    return spool_data(overlay->spool, run->block) + (off - run->base);
+}
+
+/* Index of the first run that ends after `off`. */
+static size_t find_run(const struct overlay *overlay, uint64_t off)
+{
+    size_t lo = 0, hi = overlay->n;
+    if (hi > 0 && end_at(overlay, hi - 1) <= off) /* most writers append */
         return hi;
     while (lo < hi) {
         size_t mid = lo + (hi - lo) / 2;
-        if (overlay->blocks[mid]->number < number)
+        if (end_at(overlay, mid) <= off)
             lo = mid + 1;
         else
             hi = mid;
@@ -39,239 +49,267 @@ static size_t find_block(const struct overlay *overlay, uint64_t number)
     return lo;
 }
 
-static void free_block(struct overlay *overlay, struct overlay_block *block)
+/* ---- the order ---- */
+
+static void count_blocks(struct overlay *overlay, int64_t n)
 {
-    spool_give(overlay->spool, block->slot);
-    free(block->runs);
-    free(block);
+    if (n != 0)
+        atomic_fetch_add(&overlay->n_held, (size_t)n);
 }
 
-static int insert_block(struct overlay *overlay, size_t at, uint64_t number)
+/* Room for one more id. */
+static int reserve(struct overlay *overlay)
 {
-    if (overlay->n_blocks == overlay->cap_blocks) {
-        size_t cap = overlay->cap_blocks * 2 + 16;
-        struct overlay_block **grown = realloc(overlay->blocks, cap * sizeof(*grown));
-        if (grown == NULL)
-            return -ENOMEM;
-        overlay->blocks = grown;
-        overlay->cap_blocks = cap;
+    if (overlay->first + overlay->n < overlay->cap)
+        return 0;
+    if (overlay->first > overlay->cap / 2) { /* what was taken from the front is room, too */
+        memmove(overlay->runs, overlay->runs + overlay->first, overlay->n * sizeof(uint32_t));
+        overlay->first = 0;
+        return 0;
     }
-    struct overlay_block *block = calloc(1, sizeof(*block));
-    if (block == NULL)
+    size_t cap = overlay->cap * 2 + 16;
+    uint32_t *grown = realloc(overlay->runs, cap * sizeof(*grown));
+    if (grown == NULL)
         return -ENOMEM;
-    int64_t slot = spool_take(overlay->spool);
-    if (slot < 0) {
-        free(block);
-        return (int)slot;
-    }
-    block->number = number;
-    block->slot = (uint32_t)slot;
-    memmove(&overlay->blocks[at + 1], &overlay->blocks[at],
-            (overlay->n_blocks - at) * sizeof(overlay->blocks[0]));
-    overlay->blocks[at] = block;
-    overlay->n_blocks++;
-    atomic_store(&overlay->n_held, overlay->n_blocks);
+    overlay->runs = grown;
+    overlay->cap = cap;
     return 0;
 }
 
-/* Removes blocks [first, last) that have no runs left, closing the gap once. */
-static void drop_empty(struct overlay *overlay, size_t first, size_t last)
+/* After reserve(). */
+static void insert(struct overlay *overlay, size_t i, uint32_t id)
 {
-    size_t to = first;
-    if (first == last)
-        return;
-    for (size_t i = first; i < last; i++) {
-        if (overlay->blocks[i]->n_runs == 0)
-            free_block(overlay, overlay->blocks[i]);
-        else
-            overlay->blocks[to++] = overlay->blocks[i];
-    }
-    memmove(&overlay->blocks[to], &overlay->blocks[last],
-            (overlay->n_blocks - last) * sizeof(overlay->blocks[0]));
-    overlay->n_blocks -= last - to;
-    atomic_store(&overlay->n_held, overlay->n_blocks);
+    uint32_t *at = overlay->runs + overlay->first + i;
+    memmove(at + 1, at, (overlay->n - i) * sizeof(*at));
+    *at = id;
+    overlay->n++;
+}
+
+/* Takes [i, end) out of the order. */
+static void drop(struct overlay *overlay, size_t i, size_t end)
+{
+    uint32_t *at = overlay->runs + overlay->first;
+    if (i == 0)
+        overlay->first += end;
+    else
+        memmove(at + i, at + end, (overlay->n - end) * sizeof(*at));
+    overlay->n -= end - i;
+    if (overlay->n == 0)
+        overlay->first = 0;
+}
+
+static void set_run(struct overlay *overlay, size_t i, uint32_t from, uint32_t to)
+{
+    int64_t n = 0;
+    spool_run_set(overlay->spool, overlay->runs[overlay->first + i], from, to, &n);
+    count_blocks(overlay, n);
+}
+
+static void give_run(struct overlay *overlay, size_t i)
+{
+    int64_t n = 0;
+    spool_run_give(overlay->spool, overlay->runs[overlay->first + i], &n);
+    count_blocks(overlay, n);
+}
+
+/* Publishes a run; -EAGAIN where there are no more, -ENOMEM. */
+static int put_run(struct overlay *overlay, size_t i, const struct spool_run *where, uint32_t from,
+                   uint32_t to, bool splitting)
+{
+    int r = reserve(overlay);
+    if (r < 0)
+        return r;
+    int64_t n = 0;
+    int64_t id = spool_run_put(overlay->spool, overlay->owner, where->base, where->block, from, to,
+                               splitting, &n);
+    if (id < 0)
+        return (int)id;
+    insert(overlay, i, (uint32_t)id);
+    count_blocks(overlay, n);
+    return 0;
 }
 
 void overlay_clear_all(struct overlay *overlay)
 {
-    for (size_t i = 0; i < overlay->n_blocks; i++)
-        free_block(overlay, overlay->blocks[i]);
-    free(overlay->blocks);
-    overlay->blocks = NULL;
-    overlay->n_blocks = overlay->cap_blocks = 0;
+    for (size_t i = 0; i < overlay->n; i++)
+        give_run(overlay, i);
+    free(overlay->runs);
+    overlay->runs = NULL;
+    overlay->first = overlay->n = overlay->cap = 0;
     overlay->bytes = 0;
-    atomic_store(&overlay->n_held, 0);
 }
 
-/* Index of the first run that ends after `at`. */
-static uint32_t find_run(const struct overlay_block *block, uint32_t at)
+/* ---- writing ---- */
+
+/* The second of two runs that lie side by side in the file and in memory becomes a part of the first. */
+static void join(struct overlay *overlay, size_t i)
 {
-    uint32_t lo = 0, hi = block->n_runs;
-    while (lo < hi) {
-        uint32_t mid = lo + (hi - lo) / 2;
-        if (block->runs[mid].end <= at)
-            lo = mid + 1;
-        else
-            hi = mid;
+    if (i + 1 >= overlay->n)
+        return;
+    const struct spool_run *a = run_at(overlay, i), *b = run_at(overlay, i + 1);
+    uint64_t at = spool_run_end(a), to = spool_run_end(b) - a->base;
+    if (at != spool_run_start(b) || to > SPOOL_RUN_MAX ||
+        memory_of(overlay, a, at) != memory_of(overlay, b, at))
+        return;
+    set_run(overlay, i, spool_run_from(a), (uint32_t)to);
+    give_run(overlay, i + 1);
+    drop(overlay, i + 1, i + 2);
+}
+
+/* Bytes that lie in the run's blocks behind `off` or at it, in front of or behind the run itself: no
+ * other run can have them. 0 where `off` lies in none of its blocks. */
+static uint64_t room_in(const struct spool_run *run, uint64_t off)
+{
+    uint64_t first = run->base + spool_run_from(run) / SPOOL_BLOCK * (uint64_t)SPOOL_BLOCK;
+    uint64_t end = run->base + ((spool_run_to(run) - 1) / SPOOL_BLOCK + 1) * (uint64_t)SPOOL_BLOCK;
+    return off >= first && off < end ? end - off : 0;
+}
+
+static size_t smaller(uint64_t a, size_t b)
+{
+    return a < b ? (size_t)a : b;
+}
+
+/* Writes into a gap in front of run `i`, in blocks that the run before or that one has. Returns how much,
+ * 0 where they have no room, -EAGAIN. */
+static int64_t write_beside(struct overlay *overlay, size_t i, const uint8_t *buf, size_t len,
+                            uint64_t off)
+{
+    const struct spool_run *run = i > 0 ? run_at(overlay, i - 1) : NULL;
+    uint64_t room = run != NULL ? room_in(run, off) : 0;
+    if (room == 0 && i < overlay->n) {
+        run = run_at(overlay, i);
+        room = room_in(run, off);
     }
-    return lo;
-}
-
-static int reserve_runs(struct overlay_block *block, uint32_t n)
-{
-    if (n <= block->cap_runs)
+    if (room == 0)
         return 0;
-    uint32_t cap = block->cap_runs * 2 + 2;
-    struct run *grown = realloc(block->runs, cap * sizeof(*grown));
-    if (grown == NULL)
-        return -ENOMEM;
-    block->runs = grown;
-    block->cap_runs = cap;
-    return 0;
+    size_t n = smaller(room, len);
+    uint32_t from = (uint32_t)(off - run->base), to = from + (uint32_t)n;
+    bool behind = i > 0 && run == run_at(overlay, i - 1) && from == spool_run_to(run);
+    memcpy(memory_of(overlay, run, off), buf, n);
+    if (behind) {
+        set_run(overlay, i - 1, spool_run_from(run), to);
+        join(overlay, i - 1);
+        return (int64_t)n;
+    }
+    int r = put_run(overlay, i, run, from, to, false);
+    if (r < 0)
+        return r;
+    join(overlay, i);
+    return (int64_t)n;
 }
 
-static void replace_runs(struct overlay_block *block, uint32_t first, uint32_t last,
-                         const struct run *with, uint32_t n_with)
+/* The same into a block of its own, which lies behind the one of the run before if that is free. */
+static int64_t write_block(struct overlay *overlay, size_t i, const uint8_t *buf, size_t len,
+                           uint64_t off)
 {
-    memmove(&block->runs[first + n_with], &block->runs[last],
-            (block->n_runs - last) * sizeof(block->runs[0]));
-    memcpy(&block->runs[first], with, n_with * sizeof(*with));
-    block->n_runs = block->n_runs - (last - first) + n_with;
-}
-
-/* Adds [start, end) to the block's runs; *added is what was not there before. */
-static int mark_run(struct overlay_block *block, uint32_t start, uint32_t end, uint64_t *added)
-{
-    uint32_t first = find_run(block, start);
-    if (first > 0 && block->runs[first - 1].end == start)
-        first--;
-    struct run merged = {start, end};
-    uint32_t last = first, had = 0;
-    while (last < block->n_runs && block->runs[last].start <= end) {
-        had += block->runs[last].end - block->runs[last].start;
-        if (block->runs[last].start < merged.start)
-            merged.start = block->runs[last].start;
-        if (block->runs[last].end > merged.end)
-            merged.end = block->runs[last].end;
-        last++;
+    struct spool_run where = {.base = off / SPOOL_BLOCK * SPOOL_BLOCK};
+    uint32_t from = (uint32_t)(off - where.base);
+    size_t n = smaller(SPOOL_BLOCK - from, len);
+    int64_t wanted = -1;
+    if (i > 0) {
+        const struct spool_run *before = run_at(overlay, i - 1);
+        wanted = (int64_t)before->block + (spool_run_to(before) - 1) / SPOOL_BLOCK + 1;
     }
-    if (first == last) {
-        if (block->n_runs >= OVERLAY_MAX_RUNS)
-            return -EAGAIN;
-        int r = reserve_runs(block, block->n_runs + 1);
-        if (r < 0)
-            return r;
-    }
-    replace_runs(block, first, last, &merged, 1);
-    *added = merged.end - merged.start - had;
-    return 0;
-}
-
-static int write_block(struct overlay *overlay, const uint8_t *buf, uint64_t off, uint32_t len)
-{
-    uint64_t number = off / SPOOL_BLOCK;
-    uint32_t start = (uint32_t)(off % SPOOL_BLOCK);
-    size_t at = find_block(overlay, number);
-    bool fresh = at == overlay->n_blocks || overlay->blocks[at]->number != number;
-    if (fresh) {
-        int r = insert_block(overlay, at, number);
-        if (r < 0)
-            return r;
-    }
-    struct overlay_block *block = overlay->blocks[at];
-    uint64_t added;
-    int r = mark_run(block, start, start + len, &added);
+    int r = reserve(overlay);
+    int64_t block = r == 0 ? spool_take(overlay->spool, wanted) : r;
+    if (block < 0)
+        return block;
+    where.block = (uint32_t)block;
+    memcpy(spool_data(overlay->spool, where.block) + from, buf, n);
+    r = put_run(overlay, i, &where, from, from + (uint32_t)n, false);
     if (r < 0) {
-        if (fresh)
-            drop_empty(overlay, at, at + 1);
+        spool_give(overlay->spool, where.block);
         return r;
     }
-    memcpy(spool_data(overlay->spool, block->slot) + start, buf, len);
-    overlay->bytes += added;
-    return 0;
+    if (i > 0)
+        join(overlay, i - 1);
+    return (int64_t)n;
+}
+
+/* What fits before the next run begins, or into the run that is there. */
+static int64_t write_some(struct overlay *overlay, const uint8_t *buf, size_t len, uint64_t off)
+{
+    size_t i = find_run(overlay, off), n = len;
+    if (i < overlay->n && start_at(overlay, i) <= off) {
+        n = smaller(end_at(overlay, i) - off, len);
+        memcpy(memory_of(overlay, run_at(overlay, i), off), buf, n);
+        return (int64_t)n;
+    }
+    if (i < overlay->n)
+        n = smaller(start_at(overlay, i) - off, len);
+    int64_t done = write_beside(overlay, i, buf, n, off);
+    if (done == 0)
+        done = write_block(overlay, i, buf, n, off);
+    if (done > 0)
+        overlay->bytes += (uint64_t)done;
+    return done;
 }
 
 int64_t overlay_write(struct overlay *overlay, const void *buf, size_t len, uint64_t off)
 {
     size_t done = 0;
     while (done < len) {
-        uint64_t at = off + done;
-        size_t n = SPOOL_BLOCK - at % SPOOL_BLOCK;
-        if (n > len - done)
-            n = len - done;
-        int r = write_block(overlay, (const uint8_t *)buf + done, at, (uint32_t)n);
-        if (r == -EAGAIN || (r < 0 && done > 0))
+        int64_t n = write_some(overlay, (const uint8_t *)buf + done, len - done, off + done);
+        if (n == -EAGAIN || (n < 0 && done > 0))
             break;
-        if (r < 0)
-            return r;
-        done += n;
+        if (n < 0)
+            return n;
+        done += (size_t)n;
     }
     return (int64_t)done;
 }
 
+/* ---- reading ---- */
+
 bool overlay_next(const struct overlay *overlay, uint64_t off, uint64_t *start, uint64_t *end)
 {
-    uint64_t number = off / SPOOL_BLOCK;
-    for (size_t i = find_block(overlay, number); i < overlay->n_blocks; i++) {
-        const struct overlay_block *block = overlay->blocks[i];
-        uint64_t base = block->number * SPOOL_BLOCK;
-        uint32_t at = block->number == number ? (uint32_t)(off % SPOOL_BLOCK) : 0;
-        uint32_t run = find_run(block, at);
-        if (run == block->n_runs)
-            continue;
-        *start = base + (block->runs[run].start > at ? block->runs[run].start : at);
-        *end = base + block->runs[run].end;
-        return true;
-    }
-    return false;
+    size_t i = find_run(overlay, off);
+    if (i == overlay->n)
+        return false;
+    uint64_t at = start_at(overlay, i);
+    *start = at > off ? at : off;
+    *end = end_at(overlay, i);
+    return true;
 }
 
 void overlay_copy(const struct overlay *overlay, void *buf, size_t len, uint64_t off)
 {
-    for (size_t done = 0; done < len;) {
+    size_t i = find_run(overlay, off);
+    for (size_t done = 0; done < len; i++) {
         uint64_t at = off + done;
-        size_t i = find_block(overlay, at / SPOOL_BLOCK);
-        assert(i < overlay->n_blocks && overlay->blocks[i]->number == at / SPOOL_BLOCK);
-        size_t n = SPOOL_BLOCK - at % SPOOL_BLOCK;
-        if (n > len - done)
-            n = len - done;
-        memcpy((uint8_t *)buf + done,
-               spool_data(overlay->spool, overlay->blocks[i]->slot) + at % SPOOL_BLOCK, n);
+        assert(i < overlay->n && start_at(overlay, i) <= at);
+        size_t n = smaller(end_at(overlay, i) - at, len - done);
+        memcpy((uint8_t *)buf + done, memory_of(overlay, run_at(overlay, i), at), n);
         done += n;
     }
 }
 
 bool overlay_covers(const struct overlay *overlay, uint64_t off, uint64_t len)
 {
-    uint64_t start, run_end, end = off + len;
-    for (uint64_t at = off; at < end; at = run_end)
-        if (!overlay_next(overlay, at, &start, &run_end) || start != at)
+    uint64_t at = off, end = off + len;
+    for (size_t i = find_run(overlay, off); at < end; i++) {
+        if (i == overlay->n || start_at(overlay, i) > at)
             return false;
+        at = end_at(overlay, i);
+    }
     return true;
 }
 
-/* Takes [start, end) out of one block; *removed says how many bytes that were. */
-static int clear_block(struct overlay_block *block, uint32_t start, uint32_t end, uint64_t *removed)
+/* ---- clearing ---- */
+
+/* Takes [off, end) out of the middle of a run: the part behind it becomes a run of its own before it
+ * leaves the first. */
+static int split_run(struct overlay *overlay, size_t i, uint64_t off, uint64_t end)
 {
-    uint32_t first = find_run(block, start), last = first, had = 0, n_rest = 0;
-    struct run rest[2];
-    while (last < block->n_runs && block->runs[last].start < end) {
-        const struct run *run = &block->runs[last++];
-        uint32_t from = run->start > start ? run->start : start;
-        uint32_t to = run->end < end ? run->end : end;
-        had += to - from;
-        if (run->start < start)
-            rest[n_rest++] = (struct run){run->start, start};
-        if (run->end > end)
-            rest[n_rest++] = (struct run){end, run->end};
-    }
-    if (n_rest > last - first) {
-        int r = reserve_runs(block, block->n_runs + 1);
-        if (r < 0)
-            return r;
-    }
-    replace_runs(block, first, last, rest, n_rest);
-    *removed = had;
+    const struct spool_run where = {.block = run_at(overlay, i)->block,
+                                    .base = run_at(overlay, i)->base};
+    uint32_t from = spool_run_from(run_at(overlay, i)), to = spool_run_to(run_at(overlay, i));
+    int r = put_run(overlay, i + 1, &where, (uint32_t)(end - where.base), to, true);
+    if (r < 0)
+        return -ENOMEM;
+    set_run(overlay, i, from, (uint32_t)(off - where.base));
+    overlay->bytes -= end - off;
     return 0;
 }
 
@@ -280,21 +318,87 @@ int overlay_clear(struct overlay *overlay, uint64_t off, uint64_t len)
     uint64_t end = len > UINT64_MAX - off ? UINT64_MAX : off + len;
     if (len == 0)
         return 0;
-    size_t first = find_block(overlay, off / SPOOL_BLOCK), i;
-    for (i = first; i < overlay->n_blocks; i++) {
-        struct overlay_block *block = overlay->blocks[i];
-        uint64_t base = block->number * SPOOL_BLOCK, removed;
-        if (base >= end)
-            break;
-        uint32_t from = off > base ? (uint32_t)(off - base) : 0;
-        uint32_t to = end - base < SPOOL_BLOCK ? (uint32_t)(end - base) : SPOOL_BLOCK;
-        /* Only a run cut in its middle needs memory, which only the single block of a short range
-         * can have: so a failure leaves everything as it was. */
-        int r = clear_block(block, from, to, &removed);
-        if (r < 0)
-            return r;
-        overlay->bytes -= removed;
+    size_t i = find_run(overlay, off);
+    if (i < overlay->n && start_at(overlay, i) < off && end_at(overlay, i) > end)
+        return split_run(overlay, i, off, end);
+    if (i < overlay->n && start_at(overlay, i) < off) { /* its end goes */
+        const struct spool_run *run = run_at(overlay, i);
+        overlay->bytes -= spool_run_end(run) - off;
+        set_run(overlay, i, spool_run_from(run), (uint32_t)(off - run->base));
+        i++;
     }
-    drop_empty(overlay, first, i);
+    size_t last = i;
+    for (; last < overlay->n && end_at(overlay, last) <= end; last++) {
+        overlay->bytes -= end_at(overlay, last) - start_at(overlay, last);
+        give_run(overlay, last);
+    }
+    drop(overlay, i, last);
+    if (i < overlay->n && start_at(overlay, i) < end) { /* its beginning goes */
+        const struct spool_run *run = run_at(overlay, i);
+        overlay->bytes -= end - spool_run_start(run);
+        set_run(overlay, i, (uint32_t)(end - run->base), spool_run_to(run));
+    }
     return 0;
+}
+
+/* ---- taking over ---- */
+
+int overlay_adopt(struct overlay *overlay, uint32_t run)
+{
+    int r = reserve(overlay);
+    if (r < 0)
+        return r;
+    int64_t n = 0;
+    spool_run_adopt(overlay->spool, run, &n);
+    insert(overlay, overlay->n, run);
+    count_blocks(overlay, n);
+    return 0;
+}
+
+/* A gap that shrinks from both ends sorts what is nearly sorted in little time, and anything in
+ * n log n steps. */
+static void sort_runs(struct overlay *overlay)
+{
+    uint32_t *ids = overlay->runs + overlay->first;
+    for (size_t gap = overlay->n / 2; gap > 0; gap /= 2) {
+        for (size_t i = gap; i < overlay->n; i++) {
+            uint32_t id = ids[i];
+            uint64_t start = spool_run_start(spool_run(overlay->spool, id));
+            size_t at = i;
+            for (; at >= gap && spool_run_start(spool_run(overlay->spool, ids[at - gap])) > start;
+                 at -= gap)
+                ids[at] = ids[at - gap];
+            ids[at] = id;
+        }
+    }
+}
+
+/* Where a kill came while one run became two, or two one, both have some bytes: the first keeps them. */
+void overlay_adopted(struct overlay *overlay)
+{
+    sort_runs(overlay);
+    size_t n = 0;
+    uint32_t *ids = overlay->runs + overlay->first;
+    overlay->bytes = 0;
+    for (size_t i = 0; i < overlay->n; i++) {
+        struct spool_run *run = spool_run(overlay->spool, ids[i]);
+        uint64_t end = n > 0 ? spool_run_end(spool_run(overlay->spool, ids[n - 1])) : 0;
+        if (n > 0 && spool_run_end(run) <= end) {
+            give_run(overlay, i);
+            continue;
+        }
+        ids[n] = ids[i];
+        if (n > 0 && spool_run_start(run) < end)
+            set_run(overlay, n, (uint32_t)(end - run->base), spool_run_to(run));
+        overlay->bytes += spool_run_end(run) - spool_run_start(run);
+        n++;
+    }
+    overlay->n = n;
+}
+
+void overlay_leave(struct overlay *overlay)
+{
+    overlay->n = 0;
+    overlay->first = 0;
+    overlay_clear_all(overlay);
 }

@@ -24,6 +24,7 @@ int stack_punch(struct stack *stack, uint64_t off, uint64_t end)
     }
     if (r < 0)
         return r;
+    journal_punch(stack, off, end);
     job_mark_stale(stack, off, end);
     r = overlay_clear(&stack->overlay, off, end - off);
     if (stack->layout != NULL)
@@ -48,8 +49,12 @@ static int begin_change(struct stack *stack, bool load)
     }
     if (stack->kind == STACK_PLAIN)
         return stack_open_data(stack, true);
-    if (stack->kind == STACK_BLOB)
-        return load ? stack_load(stack, true) : 0;
+    if (stack->kind == STACK_BLOB) {
+        int r = load ? stack_load(stack, true) : 0;
+        if (r >= 0 && stack->kind == STACK_BLOB)
+            journal_open(stack); /* what is punched before it is modified is told, too */
+        return r;
+    }
     if (stack->kind == STACK_FOREIGN)
         return load ? -EROFS : 0;
     return stack_open_data(stack, true);
@@ -73,9 +78,13 @@ static int truncate_held(struct stack *stack, uint64_t size)
         return r < 0 ? r : ftruncate(stack->data_fd, (off_t)size) < 0 ? -errno : 0;
     }
     if (size < stack->size || stack->kind == STACK_EMPTY) {
+        /* The size first: a kill leaves the old file or the cut one, whichever bytes are gone. */
+        journal_size(stack, size < stack->size ? size : stack->size);
         int r = stack_punch(stack, size, UINT64_MAX);
-        if (r < 0)
+        if (r < 0) {
+            journal_size(stack, stack->size);
             return r;
+        }
     }
     if (stack->kind == STACK_EMPTY && size == 0 && stack->overlay.bytes == 0 && stack->size == 0) {
         /* a plain empty file: its times are the backing file's */
@@ -83,6 +92,7 @@ static int truncate_held(struct stack *stack, uint64_t size)
     }
     stack->size = size;
     modified_now(stack);
+    journal_size(stack, size);
     return 0;
 }
 
@@ -95,6 +105,7 @@ int stack_truncate(struct stack *stack, uint64_t size)
     stack->pins++;
     if (r >= 0)
         r = truncate_held(stack, size);
+    journal_close_unused(stack);
     unpin(stack);
     stack_unload_if_idle(stack);
     pthread_mutex_unlock(&stack->lock);
@@ -126,6 +137,7 @@ static int fallocate_held(struct stack *stack, int mode, uint64_t off, uint64_t 
         return futimens(stack->data_fd, times) < 0 ? -errno : 0;
     }
     modified_now(stack); /* the times move even where nothing else does */
+    journal_size(stack, stack->size);
     return 0;
 }
 
@@ -140,6 +152,7 @@ int stack_fallocate(struct stack *stack, int mode, uint64_t off, uint64_t len)
     stack->pins++;
     if (r >= 0)
         r = fallocate_held(stack, mode, off, len);
+    journal_close_unused(stack);
     unpin(stack);
     stack_unload_if_idle(stack);
     pthread_mutex_unlock(&stack->lock);

@@ -217,6 +217,7 @@ void stack_mark_dirty(struct stack *stack)
         volume->n_dirty++;
     }
     pthread_mutex_unlock(&volume->lock);
+    journal_open(stack); /* where there is no room for it: see write.c */
 }
 
 void stack_mark_clean(struct stack *stack)
@@ -235,6 +236,7 @@ void stack_mark_clean(struct stack *stack)
         volume->n_dirty--;
     }
     pthread_mutex_unlock(&volume->lock);
+    journal_close(stack);
 }
 
 int stack_fd(const struct stack *stack)

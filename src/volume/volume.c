@@ -235,13 +235,10 @@ static int open_scratches(struct volume *volume)
 static int open_memory(const struct opening *opening)
 {
     struct volume *volume = opening->volume;
-    int r = spool_create(volume->config.spool, &volume->spool);
-    if (r >= 0)
-        r = cache_create(volume->config.cache, &volume->cache);
+    int r = cache_create(volume->config.cache, &volume->cache);
     if (r >= 0)
         r = open_scratches(volume);
-    return r < 0 ? opening_fail(opening, r, "cannot get the memory for spool and cache: %s",
-                                strerror(-r))
+    return r < 0 ? opening_fail(opening, r, "cannot get the memory for the cache: %s", strerror(-r))
                  : 0;
 }
 
@@ -274,7 +271,13 @@ static void name_unsaved(struct volume *volume)
     for (unsigned i = 0; i < n; i++) {
         char path[PATH_MAX] = "(a file without a name)";
         tree_path(volume->tree, list[i]->fd, path, sizeof(path));
-        log_error("%s: what was written last could not be stored and is lost", path);
+        if (volume->spool_survives)
+            log_error(
+                "%s: what was written last could not be stored; it is kept in memory and tried "
+                "again at the next mount, unless the machine is shut down before",
+                path);
+        else
+            log_error("%s: what was written last could not be stored and is lost", path);
         stack_unref(list[i]);
     }
     free(list);
@@ -315,7 +318,7 @@ static void free_volume(struct volume *volume)
         coder_destroy(&volume->coders[i]);
     cache_destroy(&volume->cache);
     scratch_pool_destroy(&volume->scratches);
-    spool_destroy(&volume->spool);
+    takeover_end(volume, volume->n_dirty > 0);
     index_close(&volume->index);
     policy_close(&volume->policy);
     tree_destroy(&volume->tree);
@@ -341,6 +344,8 @@ int volume_open(const struct volume_config *config, char *why, size_t why_len, s
         r = opening_store(&opening);
     if (r >= 0)
         r = open_memory(&opening);
+    if (r >= 0)
+        r = takeover_spool(&opening);
     if (r >= 0)
         make_reserve(volume);
     if (r >= 0)

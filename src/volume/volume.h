@@ -26,6 +26,7 @@ struct stack;
 struct volume_config {
     const char *store;    /* directory */
     const char *statedir; /* where the index lies; NULL: STORE/.sqyfs */
+    const char *spooldir; /* where the spool lies, in memory; NULL: /dev/shm */
     const char *pipeline; /* what stacks get where no directory says otherwise; NULL: the default */
     uint32_t chunk;       /* target bytes of a chunk, 64 KiB .. 64 MiB; 0: default */
     unsigned threads;     /* encoders; 0: one a core */
@@ -40,6 +41,10 @@ struct volume_config {
  * blob of ours, or nothing but what a store may hold is asked for read-only). -EBUSY where another
  * process has the store's lock. */
 int volume_open(const struct volume_config *config, char *why, size_t why_len, struct volume **out);
+
+/* Whether a daemon that was killed has left something in its spool that is not in the store yet; the
+ * next mount takes it over. */
+bool volume_is_left(int store_fd);
 
 /* The process that has the store open for writing, 0 where that is not known. */
 pid_t volume_holder(const char *store);

@@ -21,6 +21,7 @@ static void note_written(struct stack *stack, uint64_t off, uint64_t end)
     job_mark_stale(stack, off, end);
     if (end > stack->size)
         stack->size = end;
+    journal_size(stack, stack->size);
     struct timespec now = now_real();
     stack->unsettled = true;
     stack_changed(stack, &now);
@@ -78,9 +79,12 @@ static ssize_t write_some(struct stack *stack, const void *buf, size_t len, uint
     }
     if (stack->kind == STACK_EMPTY && !wait)
         return -EAGAIN;
-    ssize_t n = overlay_write(&stack->overlay, buf, len, off);
+    r = journal_open(stack);
+    ssize_t n = r < 0 ? r : overlay_write(&stack->overlay, buf, len, off);
     if (n <= 0)
-        return n;
+        journal_close_unused(stack);
+    if (n <= 0)
+        return r == -EAGAIN ? 0 : n;
     note_written(stack, off, off + (uint64_t)n);
     if (stack->kind == STACK_EMPTY) {
         r = birth_classify(stack, false);

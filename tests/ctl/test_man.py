@@ -53,7 +53,7 @@ def check_sqyctl(program):
 def check_sqyfs(program):
     text = helped(program)
     page = man("sqyfs.1")
-    mount_options = ["pipeline=", "chunk=", "threads=", "cache=", "spool=", "statedir=", "raw=", "ro"]
+    mount_options = ["pipeline=", "chunk=", "threads=", "cache=", "spool=", "spooldir=", "statedir=", "raw=", "ro"]
     errors = []
     for option in mount_options:
         for what, where in [("sqyfs --help", text), ("sqyfs.1", page)]:

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """sqyctl against a live mount."""
 
+import fcntl
 import json
 import os
 import shutil
@@ -39,6 +40,8 @@ class Mounted(Place):
     def stop(self):
         if is_mounted(self.mount):
             subprocess.run(["fusermount3", "-u", self.mount], check=True, timeout=60)
+        with open(os.path.join(self.store, ".sqyfs", "lock"), "rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # the daemon has ended
 
     def rows(self, *options):
         return {row.get("path_hex") or row["path"]: row for row in

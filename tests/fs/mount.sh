@@ -41,6 +41,9 @@ cleanup() {
             fusermount3 -u -z "$mnt" || true
         wait_stored || true
     fi
+    for left in "$work"/*/.sqyfs/spool; do
+        [ ! -L "$left" ] || rm -f "$(readlink "$left")"
+    done
     rm -rf "$work"
     exit $status
 }

@@ -86,8 +86,13 @@ cleanup() {
         echo "--- what the daemon said, last lines:" >&2
         tail -n 60 "$WORK/daemon.log" >&2
     fi
-    [ -n "${SQYFS_KEEP:-}" ] || rm -rf --one-file-system "$WORK"
+    [ -n "${SQYFS_KEEP:-}" ] || { forget_spool; rm -rf --one-file-system "$WORK"; }
     exit $rc
+}
+
+# What a killed daemon has left lies elsewhere.
+forget_spool() {
+    [ ! -L "$STORE/.sqyfs/spool" ] || rm -f "$(readlink "$STORE/.sqyfs/spool")"
 }
 
 is_mounted() {

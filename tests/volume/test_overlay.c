@@ -49,7 +49,7 @@ static void random_writes_and_clears_match_an_array(void **state)
     static uint8_t data[SPAN];
     uint64_t seed = 20261122;
     memset(&model, 0, sizeof(model));
-    assert_int_equal(spool_create(SPOOL_BLOCK * 8, &spool), 0);
+    assert_int_equal(spool_create(SPOOL_BLOCK * 8, NULL, &spool), 0);
     overlay_init(&overlay, spool);
     for (int step = 0; step < 3000; step++) {
         uint64_t off = next_random(&seed) % SPAN;
@@ -74,7 +74,7 @@ static void random_writes_and_clears_match_an_array(void **state)
     assert_int_equal(overlay.bytes, 0);
     assert_int_equal(spool_used(spool), 0);
     overlay_clear_all(&overlay);
-    spool_destroy(&spool);
+    spool_destroy(&spool, false);
 }
 
 static void full_spool_takes_what_fits(void **state)
@@ -83,14 +83,14 @@ static void full_spool_takes_what_fits(void **state)
     struct spool *spool;
     struct overlay overlay;
     static uint8_t data[SPOOL_BLOCK * 3];
-    assert_int_equal(spool_create(SPOOL_BLOCK * 2, &spool), 0);
+    assert_int_equal(spool_create(SPOOL_BLOCK * 2, NULL, &spool), 0);
     overlay_init(&overlay, spool);
     assert_int_equal(overlay_write(&overlay, data, sizeof(data), 10), SPOOL_BLOCK * 2 - 10);
     assert_int_equal(overlay_write(&overlay, data, 1, SPOOL_BLOCK * 9), 0);
     assert_int_equal(overlay_write(&overlay, data, 5, 0), 5); /* in a block that is there */
     overlay_clear_all(&overlay);
     assert_int_equal(spool_used(spool), 0);
-    spool_destroy(&spool);
+    spool_destroy(&spool, false);
 }
 
 static void every_other_byte_is_refused_before_it_costs_too_much(void **state)
@@ -98,23 +98,29 @@ static void every_other_byte_is_refused_before_it_costs_too_much(void **state)
     (void)state;
     struct spool *spool;
     struct overlay overlay;
-    assert_int_equal(spool_create(SPOOL_BLOCK, &spool), 0);
+    assert_int_equal(spool_create(SPOOL_BLOCK * 3, NULL, &spool), 0);
     overlay_init(&overlay, spool);
-    for (unsigned i = 0; i < OVERLAY_MAX_RUNS; i++)
-        assert_int_equal(overlay_write(&overlay, "x", 1, i * 2), 1);
-    assert_int_equal(overlay_write(&overlay, "x", 1, OVERLAY_MAX_RUNS * 2 + 10), 0);
-    assert_int_equal(overlay_write(&overlay, "x", 1, 1), 1); /* joins two runs */
+    uint64_t n = 0;
+    while (n < SPOOL_BLOCK && overlay_write(&overlay, "x", 1, n * 2) == 1)
+        n++;
+    assert_true(n > 1024 && n < SPOOL_BLOCK);
+    assert_int_equal(overlay_write(&overlay, "x", 1, 2 * n - 1), 1); /* behind one that is there */
+    assert_int_equal(overlay_write(&overlay, "x", 1, 1), 1);         /* joins two runs */
     assert_true(overlay_covers(&overlay, 0, 3));
     assert_false(overlay_covers(&overlay, 0, 4));
+    assert_int_equal(overlay_write(&overlay, "x", 1, n * 2 + 2), 1); /* which has made room */
+    assert_int_equal(overlay_clear(&overlay, 1, 1), 0);              /* some is kept for that */
+    assert_true(overlay_covers(&overlay, 0, 1) && overlay_covers(&overlay, 2, 1));
     overlay_clear_all(&overlay);
-    spool_destroy(&spool);
+    assert_int_equal(spool_used(spool), 0);
+    spool_destroy(&spool, false);
 }
 
 static void spool_refuses_less_than_a_block(void **state)
 {
     (void)state;
     struct spool *spool;
-    assert_int_equal(spool_create(SPOOL_BLOCK - 1, &spool), -EINVAL);
+    assert_int_equal(spool_create(SPOOL_BLOCK - 1, NULL, &spool), -EINVAL);
 }
 
 static void spool_says_why_it_cannot_be_made(void **state)
@@ -122,7 +128,9 @@ static void spool_says_why_it_cannot_be_made(void **state)
     (void)state;
     struct spool *spool;
     /* as much as there are addresses */
-    assert_int_equal(spool_create((uint64_t)INT32_MAX * SPOOL_BLOCK, &spool), -ENOMEM);
+    assert_int_equal(spool_create((uint64_t)(INT32_MAX / 8) * SPOOL_BLOCK * 8, NULL, &spool),
+                     -EINVAL);
+    assert_int_equal(spool_create(1 << 20, "/nowhere/spool", &spool), -ENOENT);
 }
 
 int main(void)

@@ -62,14 +62,27 @@ int64_t spool_run_put(struct spool *spool, uint32_t owner, uint64_t base, uint32
     return id;
 }
 
+static uint32_t min_of(uint32_t a, uint32_t b)
+{
+    return a < b ? a : b;
+}
+
+static uint32_t max_of(uint32_t a, uint32_t b)
+{
+    return a > b ? a : b;
+}
+
+/* Of a long run only the ends are looked at. */
 void spool_run_set(struct spool *spool, uint32_t id, uint32_t from, uint32_t to, int64_t *n_blocks)
 {
     struct spool_run *run = &spool->runs[id];
     uint32_t first = first_block(run, spool_run_from(run)), new_first = first_block(run, from);
     uint32_t end = end_block(run, spool_run_to(run)), new_end = end_block(run, to);
-    *n_blocks += hold(spool, new_first, new_end);
+    *n_blocks += hold(spool, new_first, min_of(new_end, first));
+    *n_blocks += hold(spool, max_of(new_first, end), new_end);
     atomic_store_explicit(&run->span, make_span(from, to), memory_order_release);
-    *n_blocks -= let_go(spool, first, end);
+    *n_blocks -= let_go(spool, first, min_of(end, new_first));
+    *n_blocks -= let_go(spool, max_of(first, new_end), end);
 }
 
 void spool_run_give(struct spool *spool, uint32_t id, int64_t *n_blocks)

@@ -154,6 +154,7 @@ void blob_stats(struct blob *blob, struct blob_stats *out)
         .digest = blob->last.digest,
         .upstream = blob->header.upstream,
         .torn = blob->torn,
+        .trimmed = blob->trimmed,
         .valid_bytes = blob->valid_end,
     };
     pthread_mutex_unlock(&blob->lock);

@@ -84,6 +84,7 @@ struct blob_stats {
     bool upstream;   /* header says "compact": true: sqeazy reads this file */
     uint64_t valid_bytes; /* when opened: where the last valid checkpoint ended; 0: just made */
     bool torn;            /* opened with bytes after the last valid checkpoint */
+    bool trimmed;         /* opened with extents beyond the size, which were dropped */
 };
 
 /* What the header tells a reader that knows only sqeazy. */

@@ -45,7 +45,7 @@ struct blob {
     const struct io *io;
     int fd;
     uint64_t valid_end; /* of the last checkpoint when it was opened */
-    bool writable, torn, resumed;
+    bool writable, torn, trimmed, resumed;
     uint8_t id[CHECKPOINT_ID_BYTES];
 
     pthread_mutex_t lock;

@@ -109,7 +109,8 @@ static int drop_tail(struct blob *blob, const struct located *found, uint64_t by
         if (r < 0)
             return r;
     }
-    blob->synced = blob->end;
+    blob->synced =
+        blob->resumed ? found->end : blob->end; /* the tail may be in no more than memory */
     blob->next_mark = blob->end + BLOB_MARK_BYTES;
     return 0;
 }
@@ -118,6 +119,7 @@ static int drop_beyond_size(struct blob *blob)
 {
     for (;;) {
         int r = blob_punch(blob, blob->last.size, UINT64_MAX - blob->last.size);
+        blob->trimmed = table_is_dirty(blob->table);
         if (r != -EAGAIN)
             return r;
         r = blob_load_missing(blob, blob->last.size, blob->last.size + 1, false);

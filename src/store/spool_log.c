@@ -14,8 +14,6 @@
 
 #define NO_TIME            INT64_MIN
 #define NSEC               1000000000ll
-#define MAX_TEXT           1024u
-#define PUNCHES            64u /* pages kept for them: what they take away has no other place to wait */
 #define DATA_BYTES         sizeof(((struct spool_page *)NULL)->data)
 #define POSITION(page, at) ((uint64_t)(page) << 32 | (at)) /* page + 1 */
 
@@ -27,6 +25,10 @@ struct entry {
     struct blob_chunk chunk;
     /* then claims, then the text */
 };
+
+/* Any that a blob's header has room for. */
+#define MAX_TEXT    (DATA_BYTES - sizeof(struct entry) - sizeof(struct blob_claim) - 8)
+#define PUNCH_BYTES (sizeof(struct entry) + sizeof(struct blob_claim) + 8)
 
 static struct spool_page *page_of(const struct spool *spool, uint32_t page)
 {
@@ -104,13 +106,16 @@ void spool_log_mtime(struct spool_log *log, const struct timespec *mtime)
 
 /* ---- entries ---- */
 
-/* Room for `bytes` behind the last entry, which entry_done() makes one; NULL: there is none. */
-static uint8_t *entry_room(struct spool *spool, struct spool_log *log, uint32_t bytes, bool punch)
+/* Room for `bytes` behind the last entry, which entry_done() makes one; NULL: there is none. Each log's
+ * first page is kept for it, so that after a checkpoint there is room for some entries. `any`: nor is
+ * that. */
+static uint8_t *entry_room(struct spool *spool, struct spool_log *log, size_t bytes, bool any)
 {
+    uint32_t kept = any || log->last == 0 ? 0 : spool->head->n_items[SPOOL_LOGS];
     struct spool_page *last = log->last > 0 ? page_of(spool, log->last) : NULL;
     if (last != NULL && DATA_BYTES - atomic_load(&last->used) >= bytes)
         return last->data + atomic_load(&last->used);
-    int64_t taken = spool_item_take(spool, SPOOL_PAGES, punch ? 0 : PUNCHES);
+    int64_t taken = spool_item_take(spool, SPOOL_PAGES, kept);
     if (taken < 0)
         return NULL;
     uint32_t page = (uint32_t)taken + 1;
@@ -174,13 +179,19 @@ int spool_log_commit(struct spool *spool, struct spool_log *log,
     return 0;
 }
 
+bool spool_log_reserve(struct spool *spool, struct spool_log *log,
+                       const uint8_t blob_id[SPOOL_LOG_ID_BYTES])
+{
+    speak_of(spool, log, blob_id);
+    return entry_room(spool, log, PUNCH_BYTES, false) != NULL;
+}
+
 int spool_log_punch(struct spool *spool, struct spool_log *log,
                     const uint8_t blob_id[SPOOL_LOG_ID_BYTES], uint64_t off, uint64_t len)
 {
     speak_of(spool, log, blob_id);
     const struct blob_claim claim = {off, len, 0};
-    const struct entry head = {
-        .bytes = sizeof(head) + sizeof(claim) + 8, .punch = 1, .text_bytes = 1, .n_claims = 1};
+    const struct entry head = {.bytes = PUNCH_BYTES, .punch = 1, .text_bytes = 1, .n_claims = 1};
     return append(spool, log, &head, "", &claim);
 }
 
@@ -248,7 +259,7 @@ bool spool_log_left(struct spool *spool, uint32_t *number, struct spool_left *ou
     return false;
 }
 
-/* A chain that goes on longer than there are pages is none. */
+/* A chain that goes on longer than there are pages is none, and one ends before what is no page. */
 struct spool_log *spool_log_adopt(struct spool *spool, uint32_t number)
 {
     struct spool_log *log = &spool->logs[number];
@@ -256,6 +267,8 @@ struct spool_log *spool_log_adopt(struct spool *spool, uint32_t number)
     uint32_t n_pages = spool->pools[SPOOL_PAGES].fresh, n = 0;
     uint32_t page = (uint32_t)(atomic_load(&log->record->begin) >> 32);
     for (; page != 0 && page <= n_pages && n <= n_pages; n++) {
+        if (atomic_load(&page_of(spool, page)->used) > DATA_BYTES)
+            break;
         log->last = page;
         page = atomic_load(&page_of(spool, page)->next);
     }
@@ -301,10 +314,10 @@ static int replay_page(const struct spool_page *page, uint32_t at, replay_fn *fn
 {
     uint32_t used = atomic_load(&page->used);
     if (used > DATA_BYTES || at > used)
-        return -EBADMSG;
+        return -ENOENT;
     while (at < used) {
         const struct entry *entry = entry_at(page, at, used);
-        int r = entry != NULL ? replay_entry(entry, fn, ctx) : -EBADMSG;
+        int r = entry != NULL ? replay_entry(entry, fn, ctx) : -ENOENT;
         if (r < 0)
             return r;
         at += entry->bytes;

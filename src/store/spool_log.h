@@ -49,6 +49,9 @@ void spool_log_mtime(struct spool_log *log, const struct timespec *mtime);
 int spool_log_commit(struct spool *spool, struct spool_log *log,
                      const uint8_t blob_id[SPOOL_LOG_ID_BYTES], const struct blob_chunk *chunk,
                      const char *pipeline, const struct blob_claim *claims, unsigned n_claims);
+/* Whether the next entry may be a punch. */
+bool spool_log_reserve(struct spool *spool, struct spool_log *log,
+                       const uint8_t blob_id[SPOOL_LOG_ID_BYTES]);
 int spool_log_punch(struct spool *spool, struct spool_log *log,
                     const uint8_t blob_id[SPOOL_LOG_ID_BYTES], uint64_t off, uint64_t len);
 /* A checkpoint that is going to be made has all entries up to here ... */
@@ -81,7 +84,7 @@ struct spool_entry {
     struct blob_claim claim; /* of a punch: what */
 };
 /* Its entries of the blob `blob_id`, one claim at a time. Stops where fn returns less than 0, and
- * returns that; -ENOENT where there are entries of another blob. */
+ * returns that; -ENOENT where there are entries of another blob, or what is none. */
 int spool_log_replay(struct spool *spool, const struct spool_log *log,
                      const uint8_t blob_id[SPOOL_LOG_ID_BYTES],
                      int (*fn)(void *ctx, const struct spool_entry *entry), void *ctx);

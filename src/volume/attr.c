@@ -229,7 +229,11 @@ static int utimens_backing(const struct stack *stack, const struct timespec time
 /* The visible mtime of a blob lies in its checkpoint; lock held. */
 static int set_mtime(struct stack *stack, const struct timespec *mtime)
 {
-    int r = stack_load(stack, true);
+    int r;
+    while ((r = stack_load(stack, true)) >= 0 && stack->kind == STACK_BLOB &&
+           (r = journal_open(stack)) == -EAGAIN)
+        if ((r = journal_wait(stack)) < 0)
+            return r;
     if (stack->kind == STACK_FOREIGN)
         return 0; /* its time is the backing file's */
     if (r < 0)

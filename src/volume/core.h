@@ -139,6 +139,7 @@ struct stack {
     uint64_t last_job; /* sequence number given last */
     uint64_t n_lost;   /* jobs whose result was thrown away or could not be stored */
     int job_error;     /* of a job since the round of the flush began */
+    bool log_full;     /* bytes that are in the blob stay in the overlay until a checkpoint */
     int error;         /* of the last attempt to store all, 0 after a good one */
     bool damaged;
     bool convert_due; /* a PLAIN one that by its new name should be a BLOB */
@@ -301,6 +302,7 @@ int flush_stack(struct stack *stack, bool settle);
 int flush_durable(struct stack *stack, bool settle);
 void flush_tend_async(struct stack *stack); /* lock held */
 int flush_make_room(struct stack *stack);
+int flush_make_log_room(struct stack *stack); /* for journal_wait() */
 
 /* sync.c */
 int sync_checkpoint(struct volume *volume, struct blobref *ref, const struct blob_state *state,
@@ -311,6 +313,10 @@ int sync_checkpoint(struct volume *volume, struct blobref *ref, const struct blo
 int journal_file(int fd, struct spool_file *file);
 /* Before anything is accepted. -EAGAIN where too many stacks are modified. */
 int journal_open(struct stack *stack);
+/* The same, and that stack_punch() has room to tell of it. */
+int journal_reserve(struct stack *stack);
+/* After -EAGAIN from either. Lock dropped meanwhile: look at all again. */
+int journal_wait(struct stack *stack);
 void journal_close(struct stack *stack);        /* all is behind a checkpoint */
 void journal_close_unused(struct stack *stack); /* what it was opened for has failed */
 /* stack.size is, or will be, this. */

@@ -390,6 +390,7 @@ static int sync_blob(struct stack *stack, uint64_t size, bool settle)
         return r;
     }
     journal_forget(stack, mark);
+    stack->log_full = false;
     if (sync_name)
         stack->unsynced_name = false;
     if (settle && clean && stack->writers == 0)
@@ -406,12 +407,14 @@ static bool can_sync(const struct stack *stack)
     return stack->blob != NULL && stack->blob->writable;
 }
 
-int flush_durable(struct stack *stack, bool settle)
+/* *again: there was more than the log had room for, and some of it has left the overlay. */
+static int flush_once(struct stack *stack, bool settle, bool *again)
 {
+    *again = false;
     pthread_mutex_lock(&stack->lock);
     while (stack->syncing)
         pthread_cond_wait(&stack->changed, &stack->lock);
-    uint64_t size = stack->size;
+    uint64_t size = stack->size, bytes = stack->overlay.bytes;
     bool needed = stack->modified || stack->kind != STACK_BLOB;
     pthread_mutex_unlock(&stack->lock);
     if (!needed)
@@ -421,12 +424,24 @@ int flush_durable(struct stack *stack, bool settle)
     while (stack->syncing || stack->transition)
         pthread_cond_wait(&stack->changed, &stack->lock);
     int synced = 0;
+    *again = stack->log_full && stack->overlay.bytes < bytes;
     if (stack->kind != STACK_BLOB)
         synced = r < 0 ? r : sync_plain(stack);
     else if (stack->modified && (r >= 0 || can_sync(stack)))
         synced = sync_blob(stack, size, settle && r >= 0);
     r = r < 0 ? r : synced;
     pthread_mutex_unlock(&stack->lock);
+    return r;
+}
+
+int flush_durable(struct stack *stack, bool settle)
+{
+    bool again = true;
+    int r = 0;
+    while (r >= 0 && again) {
+        r = flush_once(stack, settle, &again);
+        again = again && settle;
+    }
     return r;
 }
 
@@ -521,6 +536,16 @@ static void wait_for_checkpoint(struct volume *volume, uint64_t *seen)
     spool_wait(volume->spool, seen);
 }
 
+/* What its log has no room for leaves only behind a checkpoint. */
+static int flush_away(struct stack *stack)
+{
+    int r = flush_stack(stack, false);
+    pthread_mutex_lock(&stack->lock);
+    bool full = stack->log_full;
+    pthread_mutex_unlock(&stack->lock);
+    return r >= 0 && full ? flush_durable(stack, false) : r;
+}
+
 /* A writer found no block, or its own bytes too torn to take more. An error only where no stack can
  * be flushed. No lock held. */
 int flush_make_room(struct stack *stack)
@@ -529,7 +554,7 @@ int flush_make_room(struct stack *stack)
     uint64_t seen = spool_seen(volume->spool);
     if (spool_used(volume->spool) < spool_total(volume->spool) &&
         atomic_load(&stack->overlay.n_held) > 0) /* its own bytes are too torn */
-        return flush_stack(stack, false);
+        return flush_away(stack);
     if (atomic_load(&volume->jobs_in_flight) > 0) {
         spool_wait(volume->spool, &seen);
         return 0;
@@ -540,7 +565,19 @@ int flush_make_room(struct stack *stack)
         return 0;
     }
     bool last = atomic_load(&victim->stuck);
-    int r = flush_stack(victim, false);
+    int r = flush_away(victim);
     stack_unref(victim);
     return last ? r : 0;
+}
+
+int flush_make_log_room(struct stack *stack)
+{
+    uint64_t seen = spool_seen(stack->volume->spool);
+    pthread_mutex_lock(&stack->lock);
+    bool own = stack->modified && stack->log != NULL;
+    pthread_mutex_unlock(&stack->lock);
+    if (own)
+        return flush_durable(stack, false);
+    wait_for_checkpoint(stack->volume, &seen);
+    return 0;
 }

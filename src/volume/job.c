@@ -108,8 +108,10 @@ static int commit(struct job *job, const struct blob_chunk *chunk)
     }
     if (r < 0)
         return r;
-    if (!journal_commit(stack, job->ref->blob, chunk, job->claims, job->n_claims))
-        return 0; /* the bytes stay until a checkpoint has the chunk, and are stored once more */
+    if (!journal_commit(stack, job->ref->blob, chunk, job->claims, job->n_claims)) {
+        stack->log_full = true; /* after a checkpoint they are stored once more */
+        return 0;
+    }
     for (unsigned i = 0; i < job->n_claims; i++) {
         /* Out of memory for splitting a run: the same. */
         overlay_clear(&stack->overlay, job->claims[i].off, job->claims[i].len);

@@ -25,6 +25,19 @@ int journal_file(int fd, struct spool_file *file)
     return 0;
 }
 
+/* Its last checkpoint still has what lies behind the size: were the file made longer, a replay would bring
+ * that back. false: there is no room. */
+static bool forget_trimmed(struct stack *stack)
+{
+    struct blob_stats stats;
+    if (stack->kind != STACK_BLOB || stack->blob == NULL)
+        return true;
+    blob_stats(stack->blob->blob, &stats);
+    return !stats.trimmed ||
+           spool_log_punch(stack->volume->spool, stack->log, blob_id(stack->blob->blob),
+                           stack->size, UINT64_MAX - stack->size) == 0;
+}
+
 int journal_open(struct stack *stack)
 {
     char path[PATH_MAX];
@@ -41,7 +54,27 @@ int journal_open(struct stack *stack)
     if (stack->log == NULL)
         return -EAGAIN;
     stack->overlay.owner = spool_log_number(volume->spool, stack->log);
-    return 0;
+    if (forget_trimmed(stack))
+        return 0;
+    journal_close(stack);
+    return -EAGAIN;
+}
+
+int journal_reserve(struct stack *stack)
+{
+    int r = journal_open(stack);
+    if (r < 0 || stack->log == NULL || stack->kind != STACK_BLOB || stack->blob == NULL)
+        return r;
+    bool room = spool_log_reserve(stack->volume->spool, stack->log, blob_id(stack->blob->blob));
+    return room ? 0 : -EAGAIN;
+}
+
+int journal_wait(struct stack *stack)
+{
+    pthread_mutex_unlock(&stack->lock);
+    int r = flush_make_log_room(stack);
+    pthread_mutex_lock(&stack->lock);
+    return r;
 }
 
 void journal_close(struct stack *stack)

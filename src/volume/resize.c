@@ -11,6 +11,15 @@ int stack_punch(struct stack *stack, uint64_t off, uint64_t end)
 {
     int r = 0;
     while (stack->kind == STACK_BLOB && stack->blob != NULL) {
+        r = journal_reserve(stack);
+        if (r == -EAGAIN) {
+            r = journal_wait(stack);
+            if (r < 0)
+                break;
+            continue;
+        }
+        if (r < 0)
+            break;
         r = blob_punch(stack->blob->blob, off, end - off);
         if (r != -EAGAIN)
             break;
@@ -43,21 +52,24 @@ static void modified_now(struct stack *stack)
  * be emptied is not loaded: that is how a damaged one is written anew. */
 static int begin_change(struct stack *stack, bool load)
 {
-    while (stack->transition || stack->hold) {
-        atomic_store(&stack->rewrite_unwanted, stack->rewriting);
-        pthread_cond_wait(&stack->changed, &stack->lock);
-    }
-    if (stack->kind == STACK_PLAIN)
-        return stack_open_data(stack, true);
-    if (stack->kind == STACK_BLOB) {
-        int r = load ? stack_load(stack, true) : 0;
-        if (r >= 0 && stack->kind == STACK_BLOB)
-            journal_open(stack); /* what is punched before it is modified is told, too */
-        return r;
-    }
-    if (stack->kind == STACK_FOREIGN)
-        return load ? -EROFS : 0;
-    return stack_open_data(stack, true);
+    int r;
+    do {
+        while (stack->transition || stack->hold) {
+            atomic_store(&stack->rewrite_unwanted, stack->rewriting);
+            pthread_cond_wait(&stack->changed, &stack->lock);
+        }
+        if (stack->kind == STACK_PLAIN)
+            return stack_open_data(stack, true);
+        if (stack->kind == STACK_FOREIGN)
+            return load ? -EROFS : 0;
+        r = stack->kind == STACK_BLOB && load ? stack_load(stack, true) : 0;
+        if (r < 0 || stack->kind == STACK_FOREIGN) /* as has shown only now */
+            return r;
+        r = journal_reserve(stack); /* what is punched before it is modified is told, too */
+        if (r == -EAGAIN && (r = journal_wait(stack)) == 0)
+            r = -EAGAIN;
+    } while (r == -EAGAIN);
+    return r < 0 || stack->kind == STACK_BLOB ? r : stack_open_data(stack, true);
 }
 
 static void unpin(struct stack *stack)

@@ -257,11 +257,26 @@ static void make_reserve(struct volume *volume)
         close(fd);
 }
 
+/* What is drained may leave something to be done: a log that was full, a name that is to be synced. */
+static int drain_all(struct volume *volume)
+{
+    enum { ROUNDS = 100 };
+    for (unsigned i = 0; i < ROUNDS; i++) {
+        int r = volume_drain(volume);
+        pthread_mutex_lock(&volume->lock);
+        bool any = volume->n_dirty > 0;
+        pthread_mutex_unlock(&volume->lock);
+        if (r < 0 || !any)
+            return r;
+    }
+    return -EAGAIN;
+}
+
 static int drain_into_reserve(struct volume *volume)
 {
     if (volume->state_fd < 0 || unlinkat(volume->state_fd, LAST_RESERVE, 0) < 0)
         return -ENOSPC;
-    return volume_drain(volume);
+    return drain_all(volume);
 }
 
 static void name_unsaved(struct volume *volume)
@@ -363,7 +378,7 @@ int volume_close(struct volume **volume)
     if (*volume == NULL)
         return 0;
     stop_threads(*volume);
-    int r = volume_drain(*volume);
+    int r = drain_all(*volume);
     if (is_full(r))
         r = drain_into_reserve(*volume);
     if (r < 0)

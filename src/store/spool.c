@@ -3,11 +3,13 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -15,7 +17,7 @@
 
 #define MAGIC "SQYSPOOL"
 /* Entries hold chunks as this build has them. */
-#define VERSION     (1u << 16 | (uint32_t)sizeof(struct blob_chunk))
+#define VERSION     (2u << 16 | (uint32_t)sizeof(struct blob_chunk))
 #define MAP_ALIGN   (2u << 20)
 #define GROW_BYTES  (8u << 20) /* of blocks at a time: touched in a few ms */
 #define GROW_OTHERS (256u << 10)
@@ -39,7 +41,7 @@ static void plan_items(uint32_t n_blocks, uint32_t n_items[SPOOL_N_PARTS])
 {
     n_items[SPOOL_LOGS] = at_least(n_blocks, 4096);
     n_items[SPOOL_RUNS] = at_least(n_blocks * 8ull, 16384);
-    n_items[SPOOL_PAGES] = at_least(n_blocks / 2, 2048);
+    n_items[SPOOL_PAGES] = n_items[SPOOL_LOGS] + at_least(n_blocks / 2, 2048);
     n_items[SPOOL_BLOCKS] = n_blocks;
 }
 
@@ -118,17 +120,31 @@ static int grow(struct spool *spool, enum spool_part part)
 
 /* ---- what is free ---- */
 
+/* Whether more than `spare` items that were never taken have room, or get it; lock held. */
+static bool may_take_fresh(struct spool *spool, enum spool_part part, uint32_t spare)
+{
+    struct spool_pool *pool = &spool->pools[part];
+    while (pool->limit - pool->fresh > spare) {
+        uint32_t grown = atomic_load(&spool->head->n_grown[part]);
+        if (grown - pool->fresh > spare)
+            return true;
+        if (grow(spool, part) < 0) /* the filesystem is full: we make do with what we have */
+            pool->limit = grown;
+    }
+    return false;
+}
+
 int64_t spool_item_take(struct spool *spool, enum spool_part part, uint32_t spare)
 {
     pthread_mutex_lock(&spool->lock);
     struct spool_pool *pool = &spool->pools[part];
-    int64_t item = -EAGAIN;
-    if (pool->n_free + (spool->head->n_items[part] - pool->fresh) > spare) {
-        if (pool->n_free > 0)
-            item = pool->free[--pool->n_free];
-        else if (pool->fresh < atomic_load(&spool->head->n_grown[part]) || grow(spool, part) == 0)
-            item = pool->fresh++;
-    }
+    int64_t item;
+    if (pool->n_free <= spare && !may_take_fresh(spool, part, spare - pool->n_free))
+        item = -EAGAIN;
+    else if (pool->n_free > 0)
+        item = pool->free[--pool->n_free];
+    else
+        item = pool->fresh++;
     pthread_mutex_unlock(&spool->lock);
     return item;
 }
@@ -326,6 +342,7 @@ static int make_books(struct spool *spool, const uint32_t n_items[SPOOL_N_PARTS]
     bool all = spool->refs != NULL && spool->groups != NULL && spool->logs != NULL;
     for (unsigned i = 0; i < SPOOL_BLOCKS; i++) {
         spool->pools[i].free = malloc(n_items[i] * sizeof(uint32_t));
+        spool->pools[i].limit = n_items[i];
         all = all && spool->pools[i].free != NULL;
     }
     spool->whole = spool->parted = SPOOL_NONE;
@@ -359,6 +376,17 @@ static int size_file(const struct spool *spool)
     return -posix_fallocate(spool->fd, 0, SPOOL_PAGE);
 }
 
+static void read_boot(char boot[SPOOL_BOOT_BYTES])
+{
+    memset(boot, 0, SPOOL_BOOT_BYTES);
+    int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return;
+    if (read(fd, boot, SPOOL_BOOT_BYTES - 1) < 0)
+        boot[0] = '\0';
+    close(fd);
+}
+
 static int begin_spool(struct spool *spool, uint32_t n_blocks)
 {
     uint32_t n_items[SPOOL_N_PARTS];
@@ -373,6 +401,7 @@ static int begin_spool(struct spool *spool, uint32_t n_blocks)
         return r;
     lay_out(spool);
     memcpy(spool->head->n_items, n_items, sizeof(n_items));
+    read_boot(spool->head->boot);
     pthread_mutex_lock(&spool->lock);
     for (unsigned i = 0; i < SPOOL_BLOCKS && r == 0; i++)
         r = grow(spool, i);
@@ -442,6 +471,17 @@ static int open_file(const char *path, int *out)
     return r;
 }
 
+/* What lies in memory is of this start, whatever name that has here: a container may have its own. */
+static bool is_of_this_start(int fd, const struct spool_head *head)
+{
+    struct statfs fs;
+    char boot[SPOOL_BOOT_BYTES];
+    if (fstatfs(fd, &fs) == 0 && (fs.f_type == TMPFS_MAGIC || fs.f_type == RAMFS_MAGIC))
+        return true;
+    read_boot(boot);
+    return memcmp(boot, head->boot, sizeof(boot)) == 0;
+}
+
 /* The head of a file of `bytes`: its parts are as large as it says. */
 static int read_head(int fd, struct spool_head *head, uint64_t offset[SPOOL_N_PARTS],
                      uint64_t *map_bytes)
@@ -457,6 +497,8 @@ static int read_head(int fd, struct spool_head *head, uint64_t offset[SPOOL_N_PA
         return -EBADMSG;
     if (head->version != VERSION)
         return -ENOTSUP;
+    if (!is_of_this_start(fd, head))
+        return -ESTALE;
     uint32_t n_blocks = head->n_items[SPOOL_BLOCKS], n_items[SPOOL_N_PARTS];
     if (n_blocks == 0 || n_blocks > INT32_MAX / 8)
         return -EBADMSG;

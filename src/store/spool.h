@@ -32,7 +32,8 @@ int spool_create(uint64_t bytes, const char *path, struct spool **out);
 /* The file that another process left at `path`. Whoever takes it over looks at the logs (spool_log.h)
  * and at the runs, takes what he wants, then calls spool_adopted(). -ENOENT; -ENODATA: it
  * was never finished and holds nothing; -EBUSY: somebody has it open; -EACCES: it is another user's;
- * -ENOTSUP: another version's; -EBADMSG: it is no spool. */
+ * -ENOTSUP: another version's; -EBADMSG: it is no spool; -ESTALE: it lies on a disk, and the machine was
+ * started anew since, which has left no more of it than happened to be written. */
 int spool_open(const char *path, struct spool **out);
 /* What nobody has taken becomes free. */
 void spool_adopted(struct spool *spool);

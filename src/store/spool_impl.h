@@ -12,12 +12,14 @@
 /* The parts of the file, in this order. Each is reserved from its start as far as it has been used. */
 enum spool_part { SPOOL_LOGS, SPOOL_RUNS, SPOOL_PAGES, SPOOL_BLOCKS, SPOOL_N_PARTS };
 
-#define SPOOL_PAGE 4096u /* bytes; of a log's entries */
+#define SPOOL_PAGE       4096u /* bytes; of a log's entries */
+#define SPOOL_BOOT_BYTES 40u
 
 /* The first page of the file. */
 struct spool_head {
     char magic[8];
     uint32_t version, n_items[SPOOL_N_PARTS];
+    char boot[SPOOL_BOOT_BYTES]; /* when the machine was started: the kernel's name for that */
     _Atomic uint32_t n_grown[SPOOL_N_PARTS]; /* items that room is reserved for */
 };
 
@@ -52,6 +54,7 @@ struct spool_log {
 struct spool_pool {
     uint32_t *free;         /* given back, the last one on top */
     uint32_t n_free, fresh; /* from `fresh` on none has ever been taken */
+    uint32_t limit;         /* fewer than planned once the file cannot grow */
 };
 
 /* Blocks that lie side by side. A set bit of `free`: that one is. In one list where there is any. */

@@ -238,6 +238,8 @@ static int walk_below(struct walk *walk, int dir_fd, const char *name, unsigned 
     int fd = depth == SCAN_MAX_DEPTH
                  ? -1
                  : openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0 && depth < SCAN_MAX_DEPTH && (errno == EMFILE || errno == ENFILE || errno == ENOMEM))
+        return -errno; /* which says nothing of this one */
     if (fd < 0) {
         walk->unread++;
         return 0;

@@ -108,13 +108,19 @@ static bool is_file(int fd, const struct left *left)
            (file.btime == left->file.btime || file.btime == 0 || left->file.btime == 0);
 }
 
-static void find_by_path(struct takeover *takeover, struct left *left)
+/* Then nothing can be said of whether a file is there. */
+static bool is_trouble(int r)
+{
+    return r == -EMFILE || r == -ENFILE || r == -ENOMEM || r == -EIO;
+}
+
+static int find_by_path(struct takeover *takeover, struct left *left)
 {
     struct tree *tree = takeover->volume->tree;
     char dir[SPOOL_LOG_PATH + 1] = ".";
     const char *name = left->path;
     if (name == NULL)
-        return;
+        return 0;
     const char *slash = strrchr(name, '/');
     if (slash != NULL) {
         snprintf(dir, sizeof(dir), "%.*s", (int)(slash - name), name);
@@ -123,15 +129,16 @@ static void find_by_path(struct takeover *takeover, struct left *left)
     struct tree_entry entry = {.fd = -1};
     int dir_fd = openat(tree_root(tree), dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (dir_fd < 0)
-        return;
-    if (tree_lookup(tree, dir_fd, name, &entry) == 0 && S_ISREG(entry.st.st_mode) &&
-        is_file(entry.fd, left)) {
+        return is_trouble(-errno) ? -errno : 0;
+    int r = tree_lookup(tree, dir_fd, name, &entry);
+    if (r == 0 && S_ISREG(entry.st.st_mode) && is_file(entry.fd, left)) {
         left->fd = entry.fd;
         left->blob = entry.blob;
-    } else if (entry.fd >= 0) {
+    } else if (r == 0) {
         close(entry.fd);
     }
     close(dir_fd);
+    return is_trouble(r) ? r : 0;
 }
 
 /* One that was renamed, or lies in a directory that was. */
@@ -143,6 +150,8 @@ static int match_missing(void *ctx, const struct scan_file *file)
         if (left->fd >= 0 || left->file.ino != file->st.st_ino)
             continue;
         int fd = openat(file->dir_fd, file->stored, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+        if (fd < 0 && is_trouble(-errno))
+            return -errno;
         if (fd >= 0 && is_file(fd, left)) {
             left->fd = fd;
             left->blob = file->blob;
@@ -157,7 +166,9 @@ static int match_missing(void *ctx, const struct scan_file *file)
 static int find_files(struct takeover *takeover)
 {
     for (size_t i = 0; i < takeover->n; i++) {
-        find_by_path(takeover, &takeover->left[i]);
+        int r = find_by_path(takeover, &takeover->left[i]);
+        if (r < 0)
+            return r;
         takeover->n_missing += takeover->left[i].fd < 0;
     }
     int r = takeover->n_missing > 0
@@ -166,13 +177,16 @@ static int find_files(struct takeover *takeover)
     return r < 0 ? r : 0;
 }
 
-static void take_stacks(struct takeover *takeover)
+static int take_stacks(struct takeover *takeover)
 {
     struct volume *volume = takeover->volume;
     for (size_t i = 0; i < takeover->n; i++) {
         struct left *left = &takeover->left[i];
-        if (left->fd < 0 || stack_get(volume, left->fd, left->blob, &left->stack) < 0)
+        if (left->fd < 0)
             continue;
+        int r = stack_get(volume, left->fd, left->blob, &left->stack);
+        if (r < 0)
+            return r;
         left->fd = -1; /* the stack's */
         struct stack *stack = left->stack;
         if (stack->log != NULL || stack->kind == STACK_FOREIGN) {
@@ -182,6 +196,7 @@ static void take_stacks(struct takeover *takeover)
         stack->log = spool_log_adopt(volume->spool, left->number);
         stack->overlay.owner = left->number;
     }
+    return 0;
 }
 
 static int compare_number(const void *key, const void *item)
@@ -226,6 +241,32 @@ static int write_runs(const struct volume *volume, const struct overlay *overlay
     return r;
 }
 
+#define LOST_TEMPORARY "rewrite-lost" /* as those of compact.c: the next mount removes it */
+
+/* Under a name that says when, and that no other has: nobody else makes any. */
+static int name_lost(const struct volume *volume, char *name, size_t len)
+{
+    unsigned i = 0;
+    do
+        snprintf(name, len, "lost-%08llx-%u", (unsigned long long)time(NULL), i++);
+    while (faccessat(volume->state_fd, name, F_OK, AT_SYMLINK_NOFOLLOW) == 0);
+    return volume->io->rename(volume->io, volume->state_fd, LOST_TEMPORARY, volume->state_fd, name,
+                              0);
+}
+
+static int write_lost(const struct volume *volume, const struct left *left, char *name, size_t len)
+{
+    int fd = openat(volume->state_fd, LOST_TEMPORARY, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    int r = fd < 0 ? -errno : write_runs(volume, &left->lost, fd);
+    if (r >= 0 && left->size != SPOOL_LOG_NO_SIZE && ftruncate(fd, (off_t)left->size) < 0)
+        r = -errno;
+    if (r >= 0)
+        r = volume->io->fsync(volume->io, fd);
+    if (fd >= 0)
+        close(fd);
+    return r < 0 ? r : name_lost(volume, name, len);
+}
+
 /* Its name has become another file's, or nobody's: somebody has deleted or moved it in the store, or it
  * was deleted in the mount a moment before the kill. Nobody is asked what he meant. */
 static int keep_lost(struct takeover *takeover, struct left *left)
@@ -234,15 +275,7 @@ static int keep_lost(struct takeover *takeover, struct left *left)
     char name[64];
     if (left->lost.bytes == 0)
         return 0;
-    snprintf(name, sizeof(name), "lost-%08x-%u", (unsigned)time(NULL), left->number);
-    int fd = openat(volume->state_fd, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    int r = fd < 0 ? -errno : write_runs(volume, &left->lost, fd);
-    if (r >= 0 && left->size != SPOOL_LOG_NO_SIZE && ftruncate(fd, (off_t)left->size) < 0)
-        r = -errno;
-    if (r >= 0)
-        r = volume->io->fsync(volume->io, fd);
-    if (fd >= 0)
-        close(fd);
+    int r = write_lost(volume, left, name, sizeof(name));
     if (r < 0)
         return r;
     log_error(
@@ -315,7 +348,7 @@ static int restore_blob(struct takeover *takeover, struct left *left)
     struct replay replay = {takeover, blob};
     uint64_t n_lost = takeover->n_lost_entries;
     r = spool_log_replay(takeover->volume->spool, stack->log, blob_id(blob), replay_entry, &replay);
-    if (r == -ENOENT || r == -EBADMSG || takeover->n_lost_entries > n_lost)
+    if (r == -ENOENT || takeover->n_lost_entries > n_lost)
         log_error("%s: was changed in the store since its mount was killed; what was stored last "
                   "before that cannot be found again",
                   name_of(left));
@@ -325,7 +358,12 @@ static int restore_blob(struct takeover *takeover, struct left *left)
     blob_state(blob, &state);
     stack->size = left->size != SPOOL_LOG_NO_SIZE ? left->size : state.size;
     stack->mtime = left->has_mtime ? left->mtime : state.mtime;
-    return punch(blob, stack->size, UINT64_MAX - stack->size);
+    r = punch(blob, stack->size, UINT64_MAX - stack->size);
+    /* Should it be made longer and the next kill come before a checkpoint. That there is no room for one
+     * more entry could only be where all logs of the spool were used. */
+    if (r >= 0)
+        journal_punch(stack, stack->size, UINT64_MAX);
+    return r;
 }
 
 /* It was about to become plain, or had just become it. */
@@ -396,16 +434,23 @@ static int restore(struct takeover *takeover, struct left *left)
     return r;
 }
 
+/* The spool's free places are known once it is told what is not. */
 static int bring_back(struct takeover *takeover, const char **what)
 {
-    for (size_t i = 0; i < takeover->n; i++) {
-        struct left *left = &takeover->left[i];
-        *what = name_of(left);
-        int r = left->stack != NULL ? restore(takeover, left) : keep_lost(takeover, left);
-        if (r < 0)
-            return r;
+    int r = 0;
+    for (size_t i = 0; i < takeover->n && r >= 0; i++) {
+        *what = name_of(&takeover->left[i]);
+        if (takeover->left[i].stack == NULL)
+            r = keep_lost(takeover, &takeover->left[i]);
     }
-    return 0;
+    if (r >= 0)
+        spool_adopted(takeover->volume->spool);
+    for (size_t i = 0; i < takeover->n && r >= 0; i++) {
+        *what = name_of(&takeover->left[i]);
+        if (takeover->left[i].stack != NULL)
+            r = restore(takeover, &takeover->left[i]);
+    }
+    return r;
 }
 
 static int take_over(const struct opening *opening)
@@ -415,22 +460,20 @@ static int take_over(const struct opening *opening)
     int r = collect(&takeover);
     if (r >= 0)
         r = find_files(&takeover);
-    if (r >= 0) {
-        take_stacks(&takeover);
+    if (r >= 0)
+        r = take_stacks(&takeover);
+    if (r >= 0)
         r = take_runs(&takeover);
-    }
     if (r >= 0)
         r = bring_back(&takeover, &what);
     if (r >= 0) {
-        spool_adopted(opening->volume->spool);
         log_info("%s: took over what an earlier mount had not stored of %zu files",
                  opening->volume->config.store, takeover.n);
     } else {
-        opening_fail(
-            opening, r,
-            "%s: what an earlier mount has not stored of it cannot be taken over: %s; it is "
-            "kept, mend that and mount again",
-            what, strerror(-r));
+        opening_fail(opening, r,
+                     "%s: what an earlier mount has not stored of it cannot be taken over: %s; it "
+                     "is kept, mend that and mount again",
+                     what, strerror(-r));
     }
     forget(&takeover, r < 0);
     return r;
@@ -438,19 +481,65 @@ static int take_over(const struct opening *opening)
 
 /* ---- where it lies ---- */
 
-/* By what the store's directory is, not by its name or its device's number, which may change. */
-static int place_in(const struct volume *volume, const char *dir, char *path, size_t len)
+/* The store's directory, not by its name or its device's number, which may change. `len` is enough. */
+static int store_text(int store_fd, char *text, size_t len)
 {
     struct spool_file root;
     struct stat st;
-    int fd = tree_root(volume->tree);
-    int r = journal_file(fd, &root);
-    if (r < 0 || fstat(fd, &st) < 0)
+    int r = journal_file(store_fd, &root);
+    if (r < 0 || fstat(store_fd, &st) < 0)
         return r < 0 ? r : -errno;
-    uint64_t when = root.btime != 0 ? (uint64_t)root.btime : st.st_dev;
-    int n = snprintf(path, len, "%s/sqyfs-%u-%llx-%llx", dir, (unsigned)geteuid(),
-                     (unsigned long long)root.ino, (unsigned long long)when);
+    unsigned long long when = root.btime != 0 ? (uint64_t)root.btime : st.st_dev;
+    snprintf(text, len, "%llx-%llx", (unsigned long long)root.ino, when);
+    return 0;
+}
+
+static int place_in(const struct volume *volume, const char *dir, char *path, size_t len)
+{
+    char store[48];
+    int r = store_text(tree_root(volume->tree), store, sizeof(store));
+    if (r < 0)
+        return r;
+    int n = snprintf(path, len, "%s/sqyfs-%u-%s", dir, (unsigned)geteuid(), store);
     return n < (int)len ? 0 : -ENAMETOOLONG;
+}
+
+/* Where STORE/.sqyfs/spool links to. */
+static int read_link(int store_fd, char *path, size_t len)
+{
+    ssize_t n = readlinkat(store_fd, ".sqyfs/" LINK, path, len - 1);
+    path[n > 0 ? n : 0] = '\0';
+    return n < 0 ? -errno : 0;
+}
+
+/* A store that was copied with all that is in it has a link to the spool of the other one. */
+static bool is_others(int store_fd, const char *path)
+{
+    char store[48];
+    const char *base = strrchr(path, '/');
+    base = base != NULL ? base + 1 : path;
+    size_t len = strlen(base);
+    if (strcmp(base, DISK_FILE) == 0) {
+        struct stat there, here;
+        return fstatat(store_fd, ".sqyfs/" DISK_FILE, &here, AT_SYMLINK_NOFOLLOW) < 0 ||
+               stat(path, &there) < 0 || there.st_ino != here.st_ino || there.st_dev != here.st_dev;
+    }
+    return store_text(store_fd, store, sizeof(store)) == 0 &&
+           (len <= strlen(store) || strcmp(base + len - strlen(store), store) != 0);
+}
+
+/* Whether what a killed mount left at `path` has anything in it; -EBUSY: somebody has it open. */
+static int holds_something(const char *path)
+{
+    uint32_t number = 0;
+    struct spool *spool;
+    struct spool_left left;
+    int r = spool_open(path, &spool);
+    if (r < 0)
+        return r;
+    r = spool_log_left(spool, &number, &left);
+    spool_destroy(&spool, true);
+    return r;
 }
 
 /* The places to look at, in this order; a new one is made in the first of the latter two where that is
@@ -461,18 +550,52 @@ static int place(const struct volume *volume, enum place at, char *path, size_t 
 {
     const char *dir = volume->config.spooldir;
     char root[PATH_MAX];
-    ssize_t n;
     switch (at) {
     case PLACE_LINK:
-        n = readlinkat(volume->state_fd, LINK, path, len - 1);
-        path[n > 0 ? n : 0] = '\0';
-        return n < 0 ? -errno : 0;
+        return read_link(tree_root(volume->tree), path, len);
     case PLACE_MEMORY:
         return place_in(volume, dir != NULL ? dir : MEMORY_DIR, path, len);
     default:
         if (realpath(volume->config.store, root) == NULL)
             return -errno;
         return snprintf(path, len, "%s/.sqyfs/" DISK_FILE, root) < (int)len ? 0 : -ENAMETOOLONG;
+    }
+}
+
+/* Nobody can tell here whether that one is still to be mounted, or has moved here. */
+static int refuse_others(const struct opening *opening, const char *path)
+{
+    if (holds_something(path) <= 0)
+        return 0;
+    return opening_fail(opening, -EXDEV,
+                        "%s/.sqyfs/" LINK ": leads to what a killed mount of another store has not "
+                        "stored, of which this one may be a copy: mount that one first; or remove "
+                        "the link to mount this one without",
+                        opening->volume->config.store);
+}
+
+static int refuse(const struct opening *opening, const char *path, int r)
+{
+    switch (r) {
+    case -EBUSY:
+        return opening_fail(opening, r, "%s: is in use by another mount of this store", path);
+    case -EACCES:
+        return opening_fail(opening, r,
+                            "%s: was left by another user's mount, and holds what that has not "
+                            "stored; let that user mount the store once",
+                            path);
+    case -ENOTSUP:
+        return opening_fail(opening, r,
+                            "%s: was left by another version of sqyfs, and holds what that has not "
+                            "stored; mount the store with it once",
+                            path);
+    case -EBADMSG:
+        return opening_fail(opening, r,
+                            "%s: is damaged; it may hold what a killed mount has not stored; move "
+                            "it away to mount the store without",
+                            path);
+    default:
+        return opening_fail(opening, r, "%s: %s", path, strerror(-r));
     }
 }
 
@@ -483,19 +606,18 @@ static int look(const struct opening *opening, enum place at)
     char path[PATH_MAX];
     if (place(volume, at, path, sizeof(path)) < 0)
         return 0;
+    if (at == PLACE_LINK && is_others(tree_root(volume->tree), path))
+        return refuse_others(opening, path);
     int r = spool_open(path, &volume->spool);
     if (r >= 0)
         return 1;
-    if (r == -ENODATA) /* killed while it made it */
+    if (r == -ESTALE)
+        log_warn("%s: was left before the machine was started anew, and is of no use", path);
+    if (r == -ENODATA || r == -ESTALE) /* killed while it made it */
         unlink(path);
-    if (r == -EBUSY)
-        return opening_fail(opening, r, "%s: is in use by another mount of this store", path);
-    if (r == -ENOTSUP)
-        return opening_fail(opening, r,
-                            "%s: was left by another version of sqyfs, and holds what that has not "
-                            "stored; mount the store with it once",
-                            path);
-    return r == -ENOMEM ? opening_fail(opening, r, "%s: %s", path, strerror(-r)) : 0;
+    bool none = r == -ENODATA || r == -ESTALE || r == -ENOENT || r == -ENOTDIR || r == -ELOOP;
+    bool squatter = r == -EACCES && at != PLACE_LINK; /* which anybody may put there */
+    return none || squatter ? 0 : refuse(opening, path, r);
 }
 
 static int make_at(struct volume *volume, enum place at)
@@ -532,33 +654,38 @@ static int make(const struct opening *opening)
                  : 0;
 }
 
-bool volume_is_left(int store_fd)
+static int left_behind(int store_fd)
 {
     char path[PATH_MAX];
-    uint32_t number = 0;
-    struct spool *spool;
-    struct spool_left left;
-    ssize_t n = readlinkat(store_fd, ".sqyfs/" LINK, path, sizeof(path) - 1);
-    if (n < 0)
-        return false;
-    path[n] = '\0';
-    int r = spool_open(path, &spool);
-    if (r < 0)
-        return r == -EBUSY || r == -ENOTSUP;
-    bool any = spool_log_left(spool, &number, &left);
-    spool_destroy(&spool, true);
-    return any;
+    if (read_link(store_fd, path, sizeof(path)) < 0 || is_others(store_fd, path))
+        return 0;
+    int r = holds_something(path);
+    bool unknown = r == -EBUSY || r == -ENOTSUP || r == -EACCES || r == -EBADMSG;
+    return r > 0 || unknown ? r : 0;
+}
+
+bool volume_is_left(int store_fd)
+{
+    return left_behind(store_fd) != 0;
+}
+
+/* -EBUSY: it is mounted. */
+static void tell_what_is_not_shown(const struct volume *volume)
+{
+    int r = left_behind(tree_root(volume->tree));
+    if (r != 0 && r != -EBUSY)
+        log_warn(
+            "%s: what was written last is not shown: the mount was killed before it was stored; "
+            "mount it for writing",
+            volume->config.store);
 }
 
 int takeover_spool(const struct opening *opening)
 {
     struct volume *volume = opening->volume;
     int r = 0;
-    if (volume->config.read_only && volume_is_left(tree_root(volume->tree)))
-        log_warn(
-            "%s: what was written last is not shown: the mount was killed before it was stored; "
-            "mount it for writing",
-            volume->config.store);
+    if (volume->config.read_only)
+        tell_what_is_not_shown(volume);
     for (unsigned at = 0; at < N_PLACES && r == 0 && !volume->config.read_only; at++)
         r = look(opening, at);
     if (r < 0)

@@ -30,10 +30,10 @@ int attr_read(struct inode *inode, struct stat *st)
     return 0;
 }
 
-void attr_kill_bits(fuse_req_t req, struct inode *inode)
+void attr_kill_bits(uid_t uid, struct inode *inode)
 {
     struct stat st;
-    if (!atomic_load(&inode->may_kill) || fuse_req_ctx(req)->uid == 0)
+    if (!atomic_load(&inode->may_kill) || uid == 0)
         return;
     if (fstat(inode->fd, &st) < 0 || !keeps_privilege(st.st_mode))
         return;

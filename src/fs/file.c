@@ -2,7 +2,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <string.h>
+#include <stddef.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 #include "fs/attr.h"
@@ -46,7 +47,7 @@ static int open_handle(struct request *r, struct inode *inode, int *rw_fd, struc
         return e;
     *rw_fd = -1;
     if (r->fi.flags & O_TRUNC && !fresh) {
-        attr_kill_bits(r->req, inode);
+        attr_kill_bits(fuse_req_ctx(r->req)->uid, inode);
         e = stack_truncate(inode->stack, 0);
     }
     if (e == 0)
@@ -254,52 +255,50 @@ void file_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fu
     request_defer(r, stack_is_slow(handle->inode->stack) ? FS_WHOLE : FS_READ);
 }
 
-static void reply_write(fuse_req_t req, size_t size, int r)
+/* A write that has to wait. The kernel bounds how many there can be: one a writing thread. */
+struct late_write {
+    struct work work;
+    struct channel_write write;
+    struct buffer_pool *buffers;
+    void *payload;
+};
+
+static void run_write(struct work *work)
 {
-    if (r < 0)
-        fuse_reply_err(req, -r);
-    else
-        fuse_reply_write(req, size);
+    struct late_write *late = (struct late_write *)work;
+    const struct channel_write *write = &late->write;
+    channel_reply(write, stack_write(write->handle->inode->stack, late->payload, write->size,
+                                     write->off, true));
+    buffer_give(late->buffers, late->payload);
+    free(late);
 }
 
-static void run_write(struct request *r)
+static void defer_write(const struct channel_write *write, void **payload)
 {
-    struct stack *stack = r->handle->inode->stack;
-    reply_write(r->req, r->size, stack_write(stack, r->buffer, r->size, (uint64_t)r->off, true));
-}
-
-/* The bytes are the session's until the handler returns, so a write that has to wait keeps a copy.
- * The kernel bounds how many there can be: one a writing thread. */
-static void defer_write(fuse_req_t req, struct handle *handle, const char *data, size_t size,
-                        off_t off)
-{
-    struct request *r = request_new(req, run_write, NULL, NULL);
-    if (r == NULL)
-        return;
-    r->buffer = size <= BUFFER_BYTES ? buffer_take(r->fs->buffers) : NULL;
-    if (r->buffer == NULL) {
-        request_drop(r, -ENOMEM);
+    _Static_assert(offsetof(struct late_write, work) == 0, "run_write() casts");
+    struct fs *fs = channel_fs(write->channel);
+    struct late_write *late = malloc(sizeof(*late));
+    void *other = late != NULL ? buffer_take(fs->buffers) : NULL;
+    if (other == NULL) {
+        free(late);
+        channel_reply(write, -ENOMEM);
         return;
     }
-    memcpy(r->buffer, data, size);
-    r->handle = handle;
-    r->size = size;
-    r->off = off;
-    request_defer(r, FS_WRITE);
+    *late = (struct late_write){{.run = run_write}, *write, fs->buffers, *payload};
+    *payload = other;
+    workq_push(fs->pools[FS_WRITE], &late->work);
 }
 
-void file_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t size, off_t off,
-                struct fuse_file_info *fi)
+void file_write(const struct channel_write *write, void **payload)
 {
-    (void)ino;
-    struct handle *handle = handle_of(fi);
-    if (!fi->writepage)
-        attr_kill_bits(req, handle->inode);
-    int r = stack_write(handle->inode->stack, data, size, (uint64_t)off, false);
+    struct inode *inode = write->handle->inode;
+    if (!write->writeback)
+        attr_kill_bits(write->uid, inode);
+    int r = stack_write(inode->stack, *payload, write->size, write->off, false);
     if (r == -EAGAIN)
-        defer_write(req, handle, data, size, off);
+        defer_write(write, payload);
     else
-        reply_write(req, size, r);
+        channel_reply(write, r);
 }
 
 /* ---- the rest ---- */

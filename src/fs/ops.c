@@ -1,4 +1,4 @@
-/* Absent on purpose: flush (the kernel writes dirty pages back before it would ask), locks (local,
+/* Absent on purpose: write (comes from the channel, without libfuse), locks (local,
  * the kernel keeps them), access (default_permissions), copy_file_range (the kernel copies). */
 #include "fs/ops.h"
 
@@ -56,7 +56,6 @@ const struct fuse_lowlevel_ops ops_table = {
     .link = name_link,
     .open = file_open,
     .read = file_read,
-    .write = file_write,
     .flush = file_flush,
     .release = file_release,
     .fsync = file_fsync,

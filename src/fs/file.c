@@ -23,14 +23,18 @@ static bool opens_for_write(int flags)
 
 /* ---- opening ---- */
 
-/* Who only writes goes past the page cache, which halves the cost of a byte; who also reads may map
- * the file, and mappings need the cache. What is cached stays: the kernel drops it by itself when
- * size or mtime have changed. */
-static void fill_open(struct fuse_file_info *fi, struct handle *handle)
+/* Who only writes, or writes a new file, goes past the page cache, which halves the cost of a byte.
+ * A file that was there before and is opened for both is rather read, and small reads want the
+ * cache. Mappings need it, too, but newer kernels see to that. What is cached stays: the kernel
+ * drops it by itself when size or mtime have changed. */
+static void fill_open(struct request *r, struct handle *handle, bool fresh)
 {
-    fi->fh = (uintptr_t)handle;
-    fi->direct_io = (fi->flags & O_ACCMODE) == O_WRONLY;
-    fi->keep_cache = !fi->direct_io;
+    bool both = (r->fi.flags & O_ACCMODE) == O_RDWR;
+    bool writes =
+        both ? fresh && atomic_load(&r->fs->direct_mappings) : opens_for_write(r->fi.flags);
+    r->fi.fh = (uintptr_t)handle;
+    r->fi.direct_io = writes;
+    r->fi.keep_cache = !writes;
 }
 
 /* `*rw_fd` (or -1) is the stack's, and -1 here, as soon as the stack is open. */
@@ -56,7 +60,7 @@ static int open_handle(struct request *r, struct inode *inode, int *rw_fd, struc
         stack_release(inode->stack, write);
         return e;
     }
-    fill_open(&r->fi, *out);
+    fill_open(r, *out, fresh || r->fi.flags & O_TRUNC);
     return 0;
 }
 

@@ -110,8 +110,10 @@ static int set_mode(const struct request *r)
 
 static int set_size(const struct request *r)
 {
-    return r->inode->stack != NULL ? stack_truncate(r->inode->stack, (uint64_t)r->attr.st_size)
-                                   : -EINVAL;
+    if (r->inode->stack == NULL)
+        return -EINVAL;
+    attr_kill_bits(fuse_req_ctx(r->req)->uid, r->inode);
+    return stack_truncate(r->inode->stack, (uint64_t)r->attr.st_size);
 }
 
 /* The owner before the mode: chown(2) takes set-user-id, and who sets both means the mode to stay.

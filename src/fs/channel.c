@@ -23,8 +23,11 @@
 #define HEAD_BYTES    (sizeof(struct fuse_in_header) + sizeof(struct fuse_write_in))
 #define REQUEST_BYTES (HEAD_BYTES + BUFFER_BYTES)
 
-/* Linux 6.6: files that are open for direct I/O may be mapped. The upper half of the flags. */
-#define DIRECT_MAPPINGS (1u << (36 - 32))
+/* What we want of the kernel and libfuse 3.14 does not know: files that are open for direct I/O may
+ * be mapped (Linux 6.6), and it does not ask before each write whether there is a privilege to take,
+ * which is our part then (attr_kill_bits(), 5.11). */
+#define DIRECT_MAPPINGS (1ull << 36) /* FUSE_DIRECT_IO_ALLOW_MMAP */
+#define WANTED          (DIRECT_MAPPINGS | FUSE_HANDLE_KILLPRIV_V2)
 
 struct receiver {
     struct channel *channel;
@@ -39,23 +42,23 @@ struct channel {
     int fd;
     sem_t ended; /* as often as receivers have */
     _Atomic int error;
-    _Atomic uint64_t greeting; /* the number of the INIT request that offers mappings, or 0 */
+    _Atomic uint64_t greeting; /* the number of the INIT request, or 0 */
+    uint64_t offered;          /* with it, of what is WANTED */
     unsigned n_receivers;
     struct receiver receivers[MAX_THREADS];
 };
 
 /* ---- answers ---- */
 
-/* libfuse 3.14 does not know of the mappings, so its answer to the greeting is completed on its way
- * out. */
-static void accept_mappings(struct channel *channel, const struct iovec *iov, int count)
+/* libfuse's answer to the greeting is completed on its way out. */
+static void accept_offer(struct channel *channel, const struct iovec *iov, int count)
 {
     if (count < 2 || iov[1].iov_len < offsetof(struct fuse_init_out, unused))
         return;
     struct fuse_init_out *out = iov[1].iov_base;
-    out->flags |= FUSE_INIT_EXT;
-    out->flags2 |= DIRECT_MAPPINGS;
-    atomic_store(&channel->fs->direct_mappings, true);
+    out->flags |= (uint32_t)channel->offered | FUSE_INIT_EXT;
+    out->flags2 |= (uint32_t)(channel->offered >> 32);
+    atomic_store(&channel->fs->direct_mappings, (channel->offered & DIRECT_MAPPINGS) != 0);
 }
 
 static ssize_t send_answer(int fd, struct iovec *iov, int count, void *userdata)
@@ -64,7 +67,7 @@ static ssize_t send_answer(int fd, struct iovec *iov, int count, void *userdata)
     const struct fuse_out_header *out = iov[0].iov_base;
     uint64_t greeting = atomic_load(&channel->greeting);
     if (greeting != 0 && out->unique == greeting && out->error == 0)
-        accept_mappings(channel, iov, count);
+        accept_offer(channel, iov, count);
     return writev(fd, iov, count);
 }
 
@@ -114,13 +117,13 @@ static void take_write(struct receiver *receiver, const struct fuse_in_header *h
         file_write(&write, &receiver->payload);
 }
 
-/* Before libfuse has it: what the kernel offers. */
+/* Before libfuse has it. */
 static void hear_greeting(struct channel *channel, const struct fuse_in_header *head, size_t n)
 {
     const struct fuse_init_in *in = (const void *)(head + 1);
-    if (n < sizeof(*head) + offsetof(struct fuse_init_in, unused) || !(in->flags & FUSE_INIT_EXT) ||
-        !(in->flags2 & DIRECT_MAPPINGS))
+    if (n < sizeof(*head) + offsetof(struct fuse_init_in, unused) || !(in->flags & FUSE_INIT_EXT))
         return;
+    channel->offered = ((uint64_t)in->flags2 << 32 | in->flags) & WANTED;
     atomic_store(&channel->greeting, head->unique);
 }
 

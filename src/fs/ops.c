@@ -29,8 +29,8 @@ static void ops_init(void *userdata, struct fuse_conn_info *conn)
     want(conn, FUSE_CAP_DONT_MASK, true);
     want(conn, FUSE_CAP_POSIX_ACL, true);
     want(conn, FUSE_CAP_ATOMIC_O_TRUNC, true);
-    /* The kernel takes set-user-id away by setattr then, which is all of it but for direct writes.
-     */
+    /* The kernel takes set-user-id away by setattr then, but for direct writes; where it offers
+     * HANDLE_KILLPRIV_V2, which libfuse does not know, the channel takes that. */
     want(conn, FUSE_CAP_HANDLE_KILLPRIV, false);
     want(conn, FUSE_CAP_WRITEBACK_CACHE, false);
     /* Copies are cheaper than pipes here, in both directions. */

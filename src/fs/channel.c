@@ -1,6 +1,7 @@
 #include "fs/channel.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <linux/fuse.h>
 #include <semaphore.h>
 #include <signal.h>
@@ -24,10 +25,12 @@
 #define REQUEST_BYTES (HEAD_BYTES + BUFFER_BYTES)
 
 /* What we want of the kernel and libfuse 3.14 does not know: files that are open for direct I/O may
- * be mapped (Linux 6.6), and it does not ask before each write whether there is a privilege to take,
- * which is our part then (attr_kill_bits(), 5.11). */
+ * be mapped, and it does not ask before each write whether there is a privilege to take, which is
+ * our part then (attr_kill_bits()). */
 #define DIRECT_MAPPINGS (1ull << 36) /* FUSE_DIRECT_IO_ALLOW_MMAP */
-#define WANTED          (DIRECT_MAPPINGS | FUSE_HANDLE_KILLPRIV_V2)
+/* Linux 6.18. From 6.6 on it offers them, but a page that is read beside a direct write stays old. */
+#define DIRECT_MINOR 45u
+#define WANTED       (DIRECT_MAPPINGS | FUSE_HANDLE_KILLPRIV_V2)
 
 struct receiver {
     struct channel *channel;
@@ -111,6 +114,8 @@ static void take_write(struct receiver *receiver, const struct fuse_in_header *h
         .uid = head->uid,
         .writeback = in->write_flags & FUSE_WRITE_CACHE,
     };
+    log_debug("WRITE %" PRIu64 ": %" PRIu32 " bytes at %" PRIu64, head->unique, write.size,
+              write.off);
     if (n - HEAD_BYTES != in->size)
         channel_reply(&write, -EIO);
     else
@@ -124,6 +129,8 @@ static void hear_greeting(struct channel *channel, const struct fuse_in_header *
     if (n < sizeof(*head) + offsetof(struct fuse_init_in, unused) || !(in->flags & FUSE_INIT_EXT))
         return;
     channel->offered = ((uint64_t)in->flags2 << 32 | in->flags) & WANTED;
+    if (in->minor < DIRECT_MINOR)
+        channel->offered &= ~DIRECT_MAPPINGS;
     atomic_store(&channel->greeting, head->unique);
 }
 

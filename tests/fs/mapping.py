@@ -16,29 +16,27 @@ NEW = os.O_RDWR | os.O_CREAT | os.O_TRUNC
 class Mapping(MountedCase):
     def setUp(self):
         super().setUp()
-        self.fds = []
+        self.fds, self.readers = [], []
 
     def tearDown(self):
         for fd in self.fds:
             os.close(fd)
 
     def open(self, flags):
-        self.fds.append(os.open(self.p("a"), flags, 0o644))
-        return self.fds[-1]
+        fd = os.open(self.p("a"), flags, 0o644)
+        self.fds.append(fd)
+        if flags & os.O_ACCMODE != os.O_WRONLY:
+            self.readers.append(fd)
+        return fd
 
     def agree(self, m, off, data):
         """The mapping and all handles that can read see it."""
         self.assertEqual(m[off:off + len(data)], data)
-        for fd in self.fds:
-            if os.get_inheritable(fd):  # marks those that only write
-                continue
+        for fd in self.readers:
             self.assertEqual(os.pread(fd, len(data), off), data)
 
     def handles(self):
-        new, reader, old = self.open(NEW), self.open(os.O_RDONLY), self.open(os.O_RDWR)
-        writer = self.open(os.O_WRONLY)
-        os.set_inheritable(writer, True)
-        return new, reader, old, writer
+        return [self.open(flags) for flags in (NEW, os.O_RDONLY, os.O_RDWR, os.O_WRONLY)]
 
     def test_all_agree(self):
         new, _, old, writer = self.handles()

@@ -35,6 +35,7 @@ static void fill_open(struct request *r, struct handle *handle, bool fresh)
     r->fi.fh = (uintptr_t)handle;
     r->fi.direct_io = writes;
     r->fi.keep_cache = !writes;
+    r->fi.noflush = !handle->write; /* file_flush() would have nothing to say */
 }
 
 /* `*rw_fd` (or -1) is the stack's, and -1 here, as soon as the stack is open. */

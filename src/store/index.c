@@ -230,9 +230,8 @@ static int read_op(struct index_db *db, void *args)
     return r < 0 ? r : 0;
 }
 
-static int read_one(struct index *index, struct read_args *read, index_row_fn *fn, void *ctx)
+static int give_one(int r, const struct read_args *read, index_row_fn *fn, void *ctx)
 {
-    int r = index_db_run(index->db, read_op, read);
     if (r == 0)
         r = read->found ? fn(ctx, &read->found->row) : -ENOENT;
     free(read->found);
@@ -242,13 +241,19 @@ static int read_one(struct index *index, struct read_args *read, index_row_fn *f
 int index_get(struct index *index, const char *path, index_row_fn *fn, void *ctx)
 {
     struct read_args read = {.query = QUERY_GET, .path = path, .path_len = strlen(path)};
-    return read_one(index, &read, fn, ctx);
+    return give_one(index_db_run(index->db, read_op, &read), &read, fn, ctx);
 }
 
 int index_get_by_stat(struct index *index, const struct stat *backing, index_row_fn *fn, void *ctx)
 {
     struct read_args read = {.query = QUERY_GET_INO, .backing = backing};
-    return read_one(index, &read, fn, ctx);
+    return give_one(index_db_run(index->db, read_op, &read), &read, fn, ctx);
+}
+
+int index_try_by_stat(struct index *index, const struct stat *backing, index_row_fn *fn, void *ctx)
+{
+    struct read_args read = {.query = QUERY_GET_INO, .backing = backing};
+    return give_one(index_db_try_run(index->db, read_op, &read), &read, fn, ctx);
 }
 
 /* Goes on to the first row, or to the one after *row; *row is NULL after the last. A damaged tree

@@ -59,6 +59,8 @@ typedef int index_row_fn(void *ctx,
 int index_get(struct index *index, const char *path, index_row_fn *fn, void *ctx);
 /* The row made from this very state of the backing file, by inode. -ENOENT where there is none. */
 int index_get_by_stat(struct index *index, const struct stat *backing, index_row_fn *fn, void *ctx);
+/* The same, or -EAGAIN where somebody else uses the index just now. */
+int index_try_by_stat(struct index *index, const struct stat *backing, index_row_fn *fn, void *ctx);
 /* All rows by path. Returns what fn returned, or an error. Rows put or removed meanwhile may or may
  * not be met. */
 int index_each(struct index *index, index_row_fn *fn, void *ctx);

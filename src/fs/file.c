@@ -212,18 +212,30 @@ void file_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 
 /* ---- bytes ---- */
 
-static void reply_read(fuse_req_t req, const void *buffer, ssize_t n)
+/* Answers with what lies in `buffer` and in the cache; -EAGAIN where !wait and it would have to wait. */
+static int read_and_reply(fuse_req_t req, struct handle *handle, void *buffer, size_t size,
+                          off_t off, bool wait)
 {
-    if (n < 0)
+    struct stack *stack = handle->inode->stack;
+    struct stack_view view = {.buf = buffer};
+    ssize_t n = stack_view(stack, &handle->reader, &view, size, (uint64_t)off, wait);
+    if (n == -EAGAIN && !wait)
+        return -EAGAIN;
+    if (n < 0) {
         fuse_reply_err(req, (int)-n);
+        return 0;
+    }
+    if (n > 0)
+        fuse_reply_iov(req, view.iov, (int)view.n);
     else
-        fuse_reply_buf(req, buffer, (size_t)n);
+        fuse_reply_buf(req, NULL, 0);
+    stack_view_end(stack, &view);
+    return 0;
 }
 
 static void run_read(struct request *r)
 {
-    struct stack *stack = r->handle->inode->stack;
-    reply_read(r->req, r->buffer, stack_read(stack, r->buffer, r->size, (uint64_t)r->off, true));
+    read_and_reply(r->req, r->handle, r->buffer, r->size, r->off, true);
 }
 
 void file_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi)
@@ -236,9 +248,7 @@ void file_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fu
         fuse_reply_err(req, size <= BUFFER_BYTES ? ENOMEM : EINVAL);
         return;
     }
-    ssize_t n = stack_read(handle->inode->stack, buffer, size, (uint64_t)off, false);
-    if (n != -EAGAIN) {
-        reply_read(req, buffer, n);
+    if (read_and_reply(req, handle, buffer, size, off, false) != -EAGAIN) {
         buffer_give(fs->buffers, buffer);
         return;
     }

@@ -145,8 +145,6 @@ struct stack {
     struct work rewrite_work;
     struct stack_attr attr;
     struct stack_attr loaded; /* the backing file when it was loaded: FOREIGN, or read-only mount */
-    uint64_t read_end;        /* where the last read stopped: sequential readers */
-    unsigned prefetching;
 };
 
 struct volume_counters {
@@ -173,6 +171,8 @@ struct volume {
     struct volume_counters counters;
     atomic_ullong next_incarnation;
     atomic_uint jobs_in_flight;
+    atomic_uint n_ahead;   /* chunks to be decoded ahead, queued or under way */
+    atomic_uint n_readers; /* for whom chunks were decoded ahead in their present run */
     time_t started;
 
     pthread_mutex_t lock; /* guards all below */
@@ -268,6 +268,11 @@ ssize_t read_stack(struct stack *stack, void *buf, size_t len, uint64_t off, boo
 int read_exact(struct stack *stack, void *buf, size_t len, uint64_t off);
 /* What is in memory of [off, off+len), lock held; the prefix that is there. */
 int read_memory(struct stack *stack, void *buf, uint32_t len, uint64_t off);
+/* Into the cache, for a reader to come. [waits] */
+void read_chunk_ahead(struct volume *volume, struct blobref *ref, const struct blob_chunk *chunk);
+/* Whether it is there or on its way. */
+bool read_has_chunk(struct volume *volume, const struct blobref *ref,
+                    const struct blob_chunk *chunk);
 
 /* job.c */
 /* Starts an encode job; lock held. Claims are copied. 0 or -ENOMEM. */

@@ -50,8 +50,14 @@ def forget(fd):
     os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
 
 
+def line_buffer():
+    """Where a page begins. Large blocks of malloc(), and so bytearrays, begin 16 bytes later, and there the copy
+    out of the page cache alone takes 0.45 CPU-seconds per GB on some machines, here 0.15."""
+    return mmap.mmap(-1, 1 << 20)
+
+
 def read_all(fd, length, offset):
-    buffer = bytearray(1 << 20)
+    buffer = line_buffer()
     end = offset + length
     while offset < end:
         n = os.preadv(fd, [memoryview(buffer)[:end - offset]], offset)
@@ -98,7 +104,7 @@ def mapped(path, name):
     fd = os.open(path, os.O_RDONLY)
     forget(fd)
     size = os.fstat(fd).st_size
-    buffer = bytearray(1 << 20)
+    buffer = line_buffer()
     with mmap.mmap(fd, size, mmap.MAP_SHARED, mmap.PROT_READ) as memory:
         start = time.monotonic()
         for at in range(0, size, len(buffer)):

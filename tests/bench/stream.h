@@ -61,6 +61,9 @@ int stream_read(const struct stream *stream);
 int stream_forget(const struct stream *stream); /* files and trees out of the page cache */
 int stream_watch(const struct stream *stream);  /* the daemon's memory, a line each `count` ms */
 
+/* Every number below n once, in an order that is the same each time; free(). NULL: out of memory. */
+unsigned *stream_shuffled(unsigned n);
+
 /* The name of file i of stream_many(). */
 void stream_name(const char *folder, unsigned i, char *out, size_t room);
 

@@ -63,27 +63,11 @@ int stream_many(const struct stream *stream)
     return stream_run(stream, stream->count, true, many_part, NULL);
 }
 
-/* Every number below n once; the same order each time. */
-static unsigned *shuffled(unsigned n)
-{
-    unsigned *order = malloc(((size_t)n + 1) * sizeof(*order));
-    if (order == NULL)
-        return NULL;
-    uint64_t state = 1;
-    for (unsigned i = 0; i < n; i++) {
-        state = state * 6364136223846793005u + 1442695040888963407u;
-        unsigned at = (unsigned)((state >> 33) % (i + 1u));
-        order[i] = order[at];
-        order[at] = i;
-    }
-    return order;
-}
-
 static void stat_part(struct stream_part *part)
 {
     char path[4096];
     struct stat st;
-    unsigned *order = shuffled(part->stream->count);
+    unsigned *order = stream_shuffled(part->stream->count);
     part->error = order == NULL ? -ENOMEM : 0;
     for (unsigned i = 0; i < part->stream->count && part->error == 0; i++) {
         stream_name(part->path, order[i], path, sizeof(path));

@@ -1,6 +1,6 @@
 /* Readers: one a path, all at once.
  *   sequential  from the first byte to the last    descending  the last plane first
- *   planes      `count` planes at random           mmap        sequential, through a mapping */
+ *   planes      at most `count` planes at random   mmap        sequential, through a mapping */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -59,18 +59,17 @@ static int read_descending(struct reader *reader)
     return r;
 }
 
-/* In turns one of the first third and one of the last, so that a cost that grows with z shows: calls of
- * even numbers are near ones. */
+/* In turns one of the first half and one of the second, none twice, so that a cost that grows with z
+ * shows: calls of even numbers are near ones. */
 static int read_planes(struct reader *reader)
 {
-    uint64_t plane = reader->part->stream->plane, n = reader->size / plane, third = (n + 2) / 3;
-    uint64_t state = 1;
-    int r = n == 0 ? -EINVAL : 0;
-    for (unsigned i = 0; i < reader->part->stream->count && r == 0; i++) {
-        state = state * 6364136223846793005u + 1442695040888963407u;
-        uint64_t z = (state >> 33) % third + (i % 2 ? n - third : 0);
-        r = read_at(reader, z * plane, plane);
-    }
+    uint64_t plane = reader->part->stream->plane;
+    unsigned half = (unsigned)(reader->size / plane / 2);
+    unsigned *order = stream_shuffled(half);
+    int r = order == NULL ? -ENOMEM : 0;
+    for (unsigned i = 0; i < reader->part->stream->count && i < 2 * half && r == 0; i++)
+        r = read_at(reader, (order[i / 2] + (i % 2 ? half : 0)) * plane, plane);
+    free(order);
     return r;
 }
 

@@ -148,3 +148,18 @@ int stream_run(const struct stream *stream, size_t n_calls, bool with_frames, st
     frames_unload(&frames);
     return r;
 }
+
+unsigned *stream_shuffled(unsigned n)
+{
+    unsigned *order = malloc(((size_t)n + 1) * sizeof(*order));
+    if (order == NULL)
+        return NULL;
+    uint64_t state = 1;
+    for (unsigned i = 0; i < n; i++) {
+        state = state * 6364136223846793005u + 1442695040888963407u;
+        unsigned at = (unsigned)((state >> 33) % (i + 1u));
+        order[i] = order[at];
+        order[at] = i;
+    }
+    return order;
+}

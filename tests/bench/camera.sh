@@ -271,15 +271,13 @@ item_memory() {
 
 # ---- parts ----
 
-# perf_of NAME COMMAND...: COMMAND once more, with perf on the daemon; shares of what it took without.
+# perf_of NAME COMMAND...: COMMAND with perf on the daemon, then what it went into.
 perf_of() {
-    local perf results=$RESULTS
+    local perf
     perf record -q -F 499 -g -p "$DAEMON" -o "$WORK/perf.data" >/dev/null 2>"$WORK/perf.log" &
     perf=$!
     sleep 0.5
-    RESULTS=$WORK/with-perf
     "${@:2}"
-    RESULTS=$results
     kill -INT "$perf"
     wait "$perf" || true
     perf script -i "$WORK/perf.data" -F comm,ip,sym,dso 2>>"$WORK/perf.log" |
@@ -306,10 +304,8 @@ item_parts() {
     generate embryo 2048x2048
     medium_up "${media%% *}" $((megabytes * MIB))
     round=0
-    parts_write
+    parts_write # the daemon's memory has been touched, as it has after a minute of any day
     perf_of write parts_write
-    cold sqyfs
-    parts_read
     cold sqyfs
     perf_of read parts_read
     medium_down "$mark"

@@ -2,7 +2,7 @@
 
     parts.py NAME BUILD_FOLDER RESULTS
 
-The last line of RESULTS says how many CPU seconds a GB it took without perf; the parts are added there."""
+The last line of RESULTS says how many CPU seconds a GB it was in all; the parts are added there."""
 import collections
 import glob
 import json

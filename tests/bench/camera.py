@@ -133,6 +133,9 @@ def bar_lines(runs, memory):
             want_read(runs, want, at, what, name)
     for one in memory:
         want("memory, peak MB", one["peak_mb"], one["limit_mb"], most=True)
+        quarters = one["anon_quarters_mb"]
+        if len(quarters) == 4:
+            want("memory, last quarter of the time, MB", quarters[3], 1.1 * quarters[1], most=True)
     return lines
 
 

@@ -8,7 +8,8 @@
 #     stat     of many stored stacks after a new mount
 #     memory   of the daemon, over a long run; its threads and descriptors
 #     parts    the daemon's CPU seconds by what they went into (needs perf)
-# Defaults end in minutes; --full takes the sizes that the bar is about, as far as there is room. As root.
+# Defaults end in minutes; --full takes the sizes that the bar is about, as far as there is room. As root,
+# and not under nice: kernel threads, which do the peers' work, are not nice.
 #   SQYFS_BENCH_RUNS    rounds                     SQYFS_BENCH_MB     MB written a round, all writers together
 #   SQYFS_BENCH_MEDIA   tmpfs, disk                SQYFS_BENCH_DISK   a folder on the disk that is meant
 #   SQYFS_BENCH_KINDS   embryo, dense, sparse      SQYFS_BENCH_PLANES that are generated, then repeated

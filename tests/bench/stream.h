@@ -44,10 +44,10 @@ struct stream_part {
 };
 
 typedef void stream_part_fn(struct stream_part *part);
+typedef void stream_more_fn(const struct stream_part *parts, unsigned n); /* prints JSON fields */
 
 /* Runs fn for every path, each in a thread, and `then`; reports, and frees. `n_calls`: a path's at
- * most. `more`, which may be NULL, adds fields. 0 or a negative errno. */
-typedef void stream_more_fn(const struct stream_part *parts, unsigned n);
+ * most. `more` may be NULL. 0 or a negative errno. */
 int stream_run(const struct stream *stream, size_t n_calls, bool with_frames, stream_part_fn *fn,
                stream_more_fn *more);
 

@@ -11,6 +11,7 @@ struct workq {
     pthread_mutex_t lock; /* guards all below; a leaf lock */
     pthread_cond_t more;
     struct work *head, **tail;
+    struct work **after_urgent; /* the link behind the last urgent one */
     unsigned depth;
     bool closing;
     char name[13];
@@ -32,6 +33,8 @@ static void *workq_thread(void *arg)
         queue->head = work->next;
         if (queue->head == NULL)
             queue->tail = &queue->head;
+        if (queue->after_urgent == &work->next)
+            queue->after_urgent = &queue->head;
         queue->depth--;
         pthread_mutex_unlock(&queue->lock);
         work->run(work);
@@ -59,7 +62,7 @@ int workq_create(const char *name, unsigned n_threads, struct workq **out)
         return -ENOMEM;
     pthread_mutex_init(&queue->lock, NULL);
     pthread_cond_init(&queue->more, NULL);
-    queue->tail = &queue->head;
+    queue->tail = queue->after_urgent = &queue->head;
     snprintf(queue->name, sizeof(queue->name), "%s", name);
     for (unsigned i = 0; i < n_threads; i++) {
         int r = start_thread(queue, &queue->threads[i]);
@@ -79,6 +82,19 @@ void workq_push(struct workq *queue, struct work *work)
     pthread_mutex_lock(&queue->lock);
     *queue->tail = work;
     queue->tail = &work->next;
+    queue->depth++;
+    pthread_cond_signal(&queue->more);
+    pthread_mutex_unlock(&queue->lock);
+}
+
+void workq_push_urgent(struct workq *queue, struct work *work)
+{
+    pthread_mutex_lock(&queue->lock);
+    if (queue->tail == queue->after_urgent)
+        queue->tail = &work->next;
+    work->next = *queue->after_urgent;
+    *queue->after_urgent = work;
+    queue->after_urgent = &work->next;
     queue->depth++;
     pthread_cond_signal(&queue->more);
     pthread_mutex_unlock(&queue->lock);

@@ -1,4 +1,4 @@
-/* A pool of threads that runs pieces of work in the order they were pushed.
+/* A pool of threads that runs pieces of work in the order they were pushed, urgent ones first.
  *
  * The caller embeds struct work in its own job and keeps it alive until run() has been entered;
  * run() owns the job from then on. What bounds a queue is what bounds its jobs (the spool for
@@ -17,6 +17,9 @@ struct work {
 int workq_create(const char *name, unsigned n_threads, struct workq **out);
 
 void workq_push(struct workq *queue, struct work *work);
+
+/* Goes before all that is not urgent: somebody waits for it, or will in a moment. */
+void workq_push_urgent(struct workq *queue, struct work *work);
 
 /* Pushed work waiting for a thread, at this moment. */
 unsigned workq_depth(struct workq *queue);

@@ -1,5 +1,5 @@
-/* Decoded chunks in memory: bounded, least recently used out first, each filled once however many
- * ask.
+/* Decoded chunks in memory: bounded, each filled once however many ask. What a sequential reader has
+ * passed goes out first, then what is least recently used, last what was decoded for a reader to come.
  *
  * States of an entry: FILLING (one thread runs fill(), others wait on it) -> READY (shared,
  * read-only)
@@ -9,6 +9,7 @@
 #ifndef SQYFS_CACHE_CACHE_H
 #define SQYFS_CACHE_CACHE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -35,6 +36,21 @@ int cache_get(struct cache *cache, struct cache_key key, size_t len, cache_fill_
 /* Only if READY now: 0, or -EAGAIN. Never waits. */
 int cache_peek(struct cache *cache, struct cache_key key, struct cache_entry **out);
 
+/* Fills it for a reader to come, in the calling thread; does nothing where the chunk is there or being
+ * filled. Of what nobody has come for, more than half of the limit is kept like anything else. 0,
+ * -ENOMEM or what fill() returned. */
+int cache_ahead(struct cache *cache, struct cache_key key, size_t len, cache_fill_fn *fill,
+                void *ctx);
+
+/* Whether it is there or being filled. */
+bool cache_has(struct cache *cache, struct cache_key key);
+
+/* One more reference to an entry that the caller holds. */
+void cache_hold(struct cache *cache, struct cache_entry *entry);
+/* The caller, who holds it, does not expect to want it again: unless somebody else does it is the first
+ * to go. */
+void cache_spend(struct cache *cache, struct cache_entry *entry);
+
 const void *cache_data(const struct cache_entry *entry);
 size_t cache_len(const struct cache_entry *entry);
 void cache_put(struct cache *cache, struct cache_entry **entry);
@@ -44,7 +60,9 @@ void cache_drop(struct cache *cache, struct cache_key key);
 void cache_drop_owner(struct cache *cache, uint64_t owner);
 
 struct cache_stats {
-    uint64_t bytes; /* memory held, dropped entries that are still referenced included */
+    /* of entries, dropped ones that are still referenced included; spare memory, which counts against
+     * the limit too, is not */
+    uint64_t bytes;
     uint64_t entries, hits, misses, waits, evictions;
 };
 void cache_stats(struct cache *cache, struct cache_stats *out);

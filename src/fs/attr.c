@@ -30,10 +30,10 @@ int attr_read(struct inode *inode, struct stat *st)
     return 0;
 }
 
-void attr_kill_bits(fuse_req_t req, struct inode *inode)
+void attr_kill_bits(uid_t uid, struct inode *inode)
 {
     struct stat st;
-    if (!atomic_load(&inode->may_kill) || fuse_req_ctx(req)->uid == 0)
+    if (!atomic_load(&inode->may_kill) || uid == 0)
         return;
     if (fstat(inode->fd, &st) < 0 || !keeps_privilege(st.st_mode))
         return;
@@ -110,8 +110,10 @@ static int set_mode(const struct request *r)
 
 static int set_size(const struct request *r)
 {
-    return r->inode->stack != NULL ? stack_truncate(r->inode->stack, (uint64_t)r->attr.st_size)
-                                   : -EINVAL;
+    if (r->inode->stack == NULL)
+        return -EINVAL;
+    attr_kill_bits(fuse_req_ctx(r->req)->uid, r->inode);
+    return stack_truncate(r->inode->stack, (uint64_t)r->attr.st_size);
 }
 
 /* The owner before the mode: chown(2) takes set-user-id, and who sets both means the mode to stay.

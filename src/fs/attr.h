@@ -9,8 +9,8 @@ int attr_read(struct inode *inode, struct stat *st);
 bool attr_is_warm(const struct inode *inode);
 
 /* Takes the set-user-id bit, and the set-group-id bit where it means that, before a change of
- * content by somebody who may not keep them. The kernel does so itself but for direct writes. */
-void attr_kill_bits(fuse_req_t req, struct inode *inode);
+ * content by `uid`, who may not keep them unless 0. */
+void attr_kill_bits(uid_t uid, struct inode *inode);
 
 void attr_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
 void attr_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set,

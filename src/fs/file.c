@@ -2,7 +2,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <string.h>
+#include <stddef.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 #include "fs/attr.h"
@@ -22,14 +23,19 @@ static bool opens_for_write(int flags)
 
 /* ---- opening ---- */
 
-/* Who only writes goes past the page cache, which halves the cost of a byte; who also reads may map
- * the file, and mappings need the cache. What is cached stays: the kernel drops it by itself when
- * size or mtime have changed. */
-static void fill_open(struct fuse_file_info *fi, struct handle *handle)
+/* Who only writes, or writes a new file, goes past the page cache, which halves the cost of a byte.
+ * A file that was there before and is opened for both is rather read, and small reads want the
+ * cache. Mappings need it, too, but newer kernels see to that. What is cached stays: the kernel
+ * drops it by itself when size or mtime have changed. */
+static void fill_open(struct request *r, struct handle *handle, bool fresh)
 {
-    fi->fh = (uintptr_t)handle;
-    fi->direct_io = (fi->flags & O_ACCMODE) == O_WRONLY;
-    fi->keep_cache = !fi->direct_io;
+    bool both = (r->fi.flags & O_ACCMODE) == O_RDWR;
+    bool writes =
+        both ? fresh && atomic_load(&r->fs->direct_mappings) : opens_for_write(r->fi.flags);
+    r->fi.fh = (uintptr_t)handle;
+    r->fi.direct_io = writes;
+    r->fi.keep_cache = !writes;
+    r->fi.noflush = !handle->write; /* file_flush() would have nothing to say */
 }
 
 /* `*rw_fd` (or -1) is the stack's, and -1 here, as soon as the stack is open. */
@@ -46,7 +52,7 @@ static int open_handle(struct request *r, struct inode *inode, int *rw_fd, struc
         return e;
     *rw_fd = -1;
     if (r->fi.flags & O_TRUNC && !fresh) {
-        attr_kill_bits(r->req, inode);
+        attr_kill_bits(fuse_req_ctx(r->req)->uid, inode);
         e = stack_truncate(inode->stack, 0);
     }
     if (e == 0)
@@ -55,7 +61,7 @@ static int open_handle(struct request *r, struct inode *inode, int *rw_fd, struc
         stack_release(inode->stack, write);
         return e;
     }
-    fill_open(&r->fi, *out);
+    fill_open(r, *out, fresh || r->fi.flags & O_TRUNC);
     return 0;
 }
 
@@ -212,18 +218,30 @@ void file_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 
 /* ---- bytes ---- */
 
-static void reply_read(fuse_req_t req, const void *buffer, ssize_t n)
+/* Answers with what lies in `buffer` and in the cache; -EAGAIN where !wait and it would have to wait. */
+static int read_and_reply(fuse_req_t req, struct handle *handle, void *buffer, size_t size,
+                          off_t off, bool wait)
 {
-    if (n < 0)
+    struct stack *stack = handle->inode->stack;
+    struct stack_view view = {.buf = buffer};
+    ssize_t n = stack_view(stack, &handle->reader, &view, size, (uint64_t)off, wait);
+    if (n == -EAGAIN && !wait)
+        return -EAGAIN;
+    if (n < 0) {
         fuse_reply_err(req, (int)-n);
+        return 0;
+    }
+    if (n > 0)
+        fuse_reply_iov(req, view.iov, (int)view.n);
     else
-        fuse_reply_buf(req, buffer, (size_t)n);
+        fuse_reply_buf(req, NULL, 0);
+    stack_view_end(stack, &view);
+    return 0;
 }
 
 static void run_read(struct request *r)
 {
-    struct stack *stack = r->handle->inode->stack;
-    reply_read(r->req, r->buffer, stack_read(stack, r->buffer, r->size, (uint64_t)r->off, true));
+    read_and_reply(r->req, r->handle, r->buffer, r->size, r->off, true);
 }
 
 void file_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi)
@@ -236,9 +254,7 @@ void file_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fu
         fuse_reply_err(req, size <= BUFFER_BYTES ? ENOMEM : EINVAL);
         return;
     }
-    ssize_t n = stack_read(handle->inode->stack, buffer, size, (uint64_t)off, false);
-    if (n != -EAGAIN) {
-        reply_read(req, buffer, n);
+    if (read_and_reply(req, handle, buffer, size, off, false) != -EAGAIN) {
         buffer_give(fs->buffers, buffer);
         return;
     }
@@ -254,52 +270,50 @@ void file_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fu
     request_defer(r, stack_is_slow(handle->inode->stack) ? FS_WHOLE : FS_READ);
 }
 
-static void reply_write(fuse_req_t req, size_t size, int r)
+/* A write that has to wait. The kernel bounds how many there can be: one a writing thread. */
+struct late_write {
+    struct work work;
+    struct channel_write write;
+    struct buffer_pool *buffers;
+    void *payload;
+};
+
+static void run_write(struct work *work)
 {
-    if (r < 0)
-        fuse_reply_err(req, -r);
-    else
-        fuse_reply_write(req, size);
+    struct late_write *late = (struct late_write *)work;
+    const struct channel_write *write = &late->write;
+    channel_reply(write, stack_write(write->handle->inode->stack, late->payload, write->size,
+                                     write->off, true));
+    buffer_give(late->buffers, late->payload);
+    free(late);
 }
 
-static void run_write(struct request *r)
+static void defer_write(const struct channel_write *write, void **payload)
 {
-    struct stack *stack = r->handle->inode->stack;
-    reply_write(r->req, r->size, stack_write(stack, r->buffer, r->size, (uint64_t)r->off, true));
-}
-
-/* The bytes are the session's until the handler returns, so a write that has to wait keeps a copy.
- * The kernel bounds how many there can be: one a writing thread. */
-static void defer_write(fuse_req_t req, struct handle *handle, const char *data, size_t size,
-                        off_t off)
-{
-    struct request *r = request_new(req, run_write, NULL, NULL);
-    if (r == NULL)
-        return;
-    r->buffer = size <= BUFFER_BYTES ? buffer_take(r->fs->buffers) : NULL;
-    if (r->buffer == NULL) {
-        request_drop(r, -ENOMEM);
+    _Static_assert(offsetof(struct late_write, work) == 0, "run_write() casts");
+    struct fs *fs = channel_fs(write->channel);
+    struct late_write *late = malloc(sizeof(*late));
+    void *other = late != NULL ? buffer_take(fs->buffers) : NULL;
+    if (other == NULL) {
+        free(late);
+        channel_reply(write, -ENOMEM);
         return;
     }
-    memcpy(r->buffer, data, size);
-    r->handle = handle;
-    r->size = size;
-    r->off = off;
-    request_defer(r, FS_WRITE);
+    *late = (struct late_write){{.run = run_write}, *write, fs->buffers, *payload};
+    *payload = other;
+    workq_push(fs->pools[FS_WRITE], &late->work);
 }
 
-void file_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t size, off_t off,
-                struct fuse_file_info *fi)
+void file_write(const struct channel_write *write, void **payload)
 {
-    (void)ino;
-    struct handle *handle = handle_of(fi);
-    if (!fi->writepage)
-        attr_kill_bits(req, handle->inode);
-    int r = stack_write(handle->inode->stack, data, size, (uint64_t)off, false);
+    struct inode *inode = write->handle->inode;
+    if (!write->writeback)
+        attr_kill_bits(write->uid, inode);
+    int r = stack_write(inode->stack, *payload, write->size, write->off, false);
     if (r == -EAGAIN)
-        defer_write(req, handle, data, size, off);
+        defer_write(write, payload);
     else
-        reply_write(req, size, r);
+        channel_reply(write, r);
 }
 
 /* ---- the rest ---- */

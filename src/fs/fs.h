@@ -6,6 +6,7 @@
 #include <fuse_lowlevel.h>
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 
 #include "base/workq.h"
@@ -38,7 +39,9 @@ struct fs {
     struct handle_list *handles;
     struct buffer_pool *buffers;
     struct workq *pools[FS_N_POOLS];
-    bool root; /* we may give files to their owners */
+    struct channel *channel;     /* the session's, while it is mounted */
+    atomic_bool direct_mappings; /* the kernel maps files that are open for direct I/O, too */
+    bool root;                   /* we may give files to their owners */
 };
 
 /* Takes the volume on success. */

@@ -73,10 +73,12 @@ void handle_close(struct handle_list *list, struct inode_table *inodes, struct h
     if (handle->next != NULL)
         handle->next->link = handle->link;
     pthread_mutex_unlock(&list->lock);
-    if (handle->dir != NULL)
+    if (handle->dir != NULL) {
         closedir(handle->dir);
-    else
+    } else {
+        stack_reader_end(handle->inode->stack, &handle->reader);
         stack_release(handle->inode->stack, handle->write);
+    }
     inode_release(inodes, handle->inode);
     pthread_mutex_destroy(&handle->lock);
     free(handle->list.entries);

@@ -23,10 +23,11 @@ struct dir_list {
 };
 
 struct handle {
-    struct inode *inode;  /* held */
-    bool write;           /* of a file: opened for writing */
-    DIR *dir;             /* of a directory, else NULL */
-    pthread_mutex_t lock; /* of a directory: its list; held over reading it, taken last */
+    struct inode *inode;        /* held */
+    bool write;                 /* of a file: opened for writing */
+    struct stack_reader reader; /* of a file: where it is read */
+    DIR *dir;                   /* of a directory, else NULL */
+    pthread_mutex_t lock;       /* of a directory: its list; held over reading it, taken last */
     struct dir_list list;
     struct handle *next, **link; /* the list's */
 };

@@ -65,15 +65,20 @@ static void run_lookup(struct request *r)
         reply_entry(r->fs, r->req, inode);
 }
 
-/* At once, unless that would wait: for the attributes of a blob not seen before, or a descriptor.
- */
+static void run_entry(struct request *r)
+{
+    reply_entry(r->fs, r->req, r->other);
+}
+
+/* At once, unless that would wait: for a descriptor, or the attributes of a blob that neither memory nor
+ * the index knows. */
 void name_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
     struct fs *fs = fs_of(req);
     struct inode *inode, *dir = fs_inode(fs, parent);
     int e = name_find(fs, dir, name, &inode);
     bool scarce = inode_supply(fs->inodes) == INODE_SCARCE;
-    if (e == 0 && attr_is_warm(inode) && !scarce) {
+    if (e == 0 && !scarce && (attr_is_warm(inode) || stack_knows_attr(inode->stack))) {
         reply_entry(fs, req, inode);
         return;
     }
@@ -81,12 +86,17 @@ void name_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
         fuse_reply_err(req, -e);
         return;
     }
-    if (e == 0)
+    bool found = e == 0 && !scarce;
+    if (e == 0 && scarce)
         inode_forget(fs->inodes, inode, 1);
-    struct request *r = request_new(req, run_lookup, name, NULL);
-    if (r == NULL)
+    struct request *r = request_new(req, found ? run_entry : run_lookup, name, NULL);
+    if (r == NULL) {
+        if (found)
+            inode_forget(fs->inodes, inode, 1);
         return;
+    }
     r->inode = dir;
+    r->other = found ? inode : NULL;
     request_defer(r, FS_META);
 }
 

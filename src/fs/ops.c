@@ -1,4 +1,4 @@
-/* Absent on purpose: flush (the kernel writes dirty pages back before it would ask), locks (local,
+/* Absent on purpose: write (comes from the channel, without libfuse), locks (local,
  * the kernel keeps them), access (default_permissions), copy_file_range (the kernel copies). */
 #include "fs/ops.h"
 
@@ -29,8 +29,8 @@ static void ops_init(void *userdata, struct fuse_conn_info *conn)
     want(conn, FUSE_CAP_DONT_MASK, true);
     want(conn, FUSE_CAP_POSIX_ACL, true);
     want(conn, FUSE_CAP_ATOMIC_O_TRUNC, true);
-    /* The kernel takes set-user-id away by setattr then, which is all of it but for direct writes.
-     */
+    /* The kernel takes set-user-id away by setattr then, but for direct writes; where it offers
+     * HANDLE_KILLPRIV_V2, which libfuse does not know, the channel takes that. */
     want(conn, FUSE_CAP_HANDLE_KILLPRIV, false);
     want(conn, FUSE_CAP_WRITEBACK_CACHE, false);
     /* Copies are cheaper than pipes here, in both directions. */
@@ -56,7 +56,6 @@ const struct fuse_lowlevel_ops ops_table = {
     .link = name_link,
     .open = file_open,
     .read = file_read,
-    .write = file_write,
     .flush = file_flush,
     .release = file_release,
     .fsync = file_fsync,

@@ -14,6 +14,7 @@
 
 #include "base/log.h"
 #include "fs/apart.h"
+#include "fs/channel.h"
 #include "fs/claim.h"
 #include "fs/fs.h"
 #include "fs/mountpoint.h"
@@ -23,13 +24,12 @@
 #include "fs/unmount.h"
 
 #define READ_AHEAD_KIB (BUFFER_BYTES >> 10)
-#define MIN_THREADS    4u /* that take requests */
-#define MAX_THREADS    16u
 
 struct session {
     struct options *options;
     struct fuse_session *fuse;
     struct fs *fs; /* &fs is the operations' user data */
+    struct channel *channel;
     _Atomic(struct prune *) prune;
     struct start start;
     int max_fds;
@@ -136,22 +136,6 @@ static void *ready_thread(void *arg)
     return NULL;
 }
 
-static int loop(struct session *session)
-{
-    long cores = sysconf(_SC_NPROCESSORS_ONLN);
-    unsigned n = cores < (long)MIN_THREADS   ? MIN_THREADS
-                 : cores > (long)MAX_THREADS ? MAX_THREADS
-                                             : (unsigned)cores;
-    struct fuse_loop_config *config = fuse_loop_cfg_create();
-    if (config == NULL)
-        return -ENOMEM;
-    fuse_loop_cfg_set_max_threads(config, n);
-    fuse_loop_cfg_set_idle_threads(config, n); /* a thread's buffer is warm: keep it */
-    int r = fuse_session_loop_mt(session->fuse, config);
-    fuse_loop_cfg_destroy(config);
-    return r;
-}
-
 /* The pruning ends while requests are still served: the kernel may make it wait for one. Called by
  * whoever comes first, a signal or the end of the loop. */
 static void end_pruning(void *ctx)
@@ -247,7 +231,9 @@ static int serve(struct session *session)
     const struct unmount_hooks hooks = {end_pruning, flush_writers, session};
     pthread_t ready;
     bool asks = false;
-    int r = prune_start(session->fs->inodes, session->fuse, session->max_fds / 4 * 3, &prune);
+    int r = channel_create(session->fuse, session->fs, &session->channel);
+    if (r == 0)
+        r = prune_start(session->fs->inodes, session->fuse, session->max_fds / 4 * 3, &prune);
     atomic_store(&session->prune, prune);
     if (r == 0)
         r = unmount_start(session->fuse, session->options->mountpoint, &hooks, &unmount);
@@ -255,7 +241,7 @@ static int serve(struct session *session)
         r = -pthread_create(&ready, NULL, ready_thread, session);
     if (r == 0) {
         asks = true;
-        r = loop(session);
+        r = channel_run(session->channel);
     }
     unmount_loop_ended(unmount);
     end_pruning(session);
@@ -287,6 +273,7 @@ static int mount_and_serve(struct session *session, struct volume **volume, char
             snprintf(why, why_len, "%s", strerror(-r));
     }
     *volume = fs_destroy(&session->fs);
+    channel_destroy(&session->channel);
     if (mounted)
         fuse_session_unmount(session->fuse); /* has been; this frees what it remembers */
     return r;

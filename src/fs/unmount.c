@@ -10,11 +10,10 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "fs/channel.h"
 #include "fs/mountpoint.h"
 
-#define STOP     SIGUSR1 /* from unmount_stop() to the thread */
-#define NUDGE    SIGUSR2 /* from the thread to the loop, which sleeps in sem_wait(3) */
-#define NUDGE_MS 10      /* again, since it may just have been going to sleep */
+#define STOP SIGUSR1 /* from unmount_stop() to the thread */
 
 struct unmount {
     struct fuse_session *session;
@@ -42,19 +41,20 @@ void unmount_block_signals(void)
 {
     sigset_t set;
     struct sigaction interrupt = {.sa_handler = ignore}; /* no SA_RESTART */
-    sigaction(NUDGE, &interrupt, NULL);
+    sigaction(CHANNEL_NUDGE, &interrupt, NULL);
     end_signals(&set);
     pthread_sigmask(SIG_BLOCK, &set, NULL);
     signal(SIGPIPE, SIG_IGN);
-    signal(SIGCHLD, SIG_DFL); /* whoever started us may not have cared for children; we wait for ours */
+    signal(SIGCHLD,
+           SIG_DFL); /* whoever started us may not have cared for children; we wait for ours */
 }
 
 static void end_loop(struct unmount *unmount)
 {
     fuse_session_exit(unmount->session);
     while (!atomic_load(&unmount->loop_ended)) {
-        pthread_kill(unmount->loop, NUDGE);
-        nanosleep(&(struct timespec){.tv_nsec = NUDGE_MS * 1000000l}, NULL);
+        pthread_kill(unmount->loop, CHANNEL_NUDGE);
+        nanosleep(&(struct timespec){.tv_nsec = CHANNEL_NUDGE_MS * 1000000l}, NULL);
     }
 }
 

@@ -19,6 +19,8 @@ enum query {
     QUERY_GET,
     QUERY_GET_INO,
     QUERY_NEXT,
+    QUERY_NEXT_DUE,
+    QUERY_DUE,
     N_QUERIES
 };
 
@@ -34,6 +36,10 @@ static const char *const queries[N_QUERIES] = {
     [QUERY_GET] = "SELECT " INDEX_ROW_COLUMNS " FROM stacks WHERE path = ?1",
     [QUERY_GET_INO] = "SELECT " INDEX_ROW_COLUMNS " FROM stacks WHERE ino = ?1 ORDER BY path",
     [QUERY_NEXT] = "SELECT " INDEX_ROW_COLUMNS " FROM stacks WHERE path > ?1 ORDER BY path LIMIT 1",
+    [QUERY_NEXT_DUE] = "SELECT " INDEX_ROW_COLUMNS " FROM stacks WHERE path > ?1"
+                       " AND " INDEX_ROW_DUE " ORDER BY path",
+    [QUERY_DUE] = "SELECT COUNT(*), TOTAL(again_bytes), TOTAL(dead_bytes) FROM stacks"
+                  " WHERE " INDEX_ROW_DUE,
 };
 
 static const struct index_db_schema schema = {
@@ -230,9 +236,8 @@ static int read_op(struct index_db *db, void *args)
     return r < 0 ? r : 0;
 }
 
-static int read_one(struct index *index, struct read_args *read, index_row_fn *fn, void *ctx)
+static int give_one(int r, const struct read_args *read, index_row_fn *fn, void *ctx)
 {
-    int r = index_db_run(index->db, read_op, read);
     if (r == 0)
         r = read->found ? fn(ctx, &read->found->row) : -ENOENT;
     free(read->found);
@@ -242,13 +247,44 @@ static int read_one(struct index *index, struct read_args *read, index_row_fn *f
 int index_get(struct index *index, const char *path, index_row_fn *fn, void *ctx)
 {
     struct read_args read = {.query = QUERY_GET, .path = path, .path_len = strlen(path)};
-    return read_one(index, &read, fn, ctx);
+    return give_one(index_db_run(index->db, read_op, &read), &read, fn, ctx);
 }
 
 int index_get_by_stat(struct index *index, const struct stat *backing, index_row_fn *fn, void *ctx)
 {
     struct read_args read = {.query = QUERY_GET_INO, .backing = backing};
-    return read_one(index, &read, fn, ctx);
+    return give_one(index_db_run(index->db, read_op, &read), &read, fn, ctx);
+}
+
+int index_try_by_stat(struct index *index, const struct stat *backing, index_row_fn *fn, void *ctx)
+{
+    struct read_args read = {.query = QUERY_GET_INO, .backing = backing};
+    return give_one(index_db_try_run(index->db, read_op, &read), &read, fn, ctx);
+}
+
+int index_next_due(struct index *index, const char *path, index_row_fn *fn, void *ctx)
+{
+    struct read_args read = {.query = QUERY_NEXT_DUE, .path = path, .path_len = strlen(path)};
+    return give_one(index_db_run(index->db, read_op, &read), &read, fn, ctx);
+}
+
+static int due_op(struct index_db *db, void *args)
+{
+    struct index_due *due = args;
+    struct index_db_query *query = index_db_query(db, QUERY_DUE);
+    int r = index_db_step(query);
+    if (r > 0)
+        *due =
+            (struct index_due){(uint64_t)index_db_int(query, 0), (uint64_t)index_db_real(query, 1),
+                               (uint64_t)index_db_real(query, 2)};
+    index_db_end(query);
+    return r < 0 ? r : 0;
+}
+
+int index_due(struct index *index, struct index_due *out)
+{
+    *out = (struct index_due){0};
+    return index_db_run(index->db, due_op, out);
 }
 
 /* Goes on to the first row, or to the one after *row; *row is NULL after the last. A damaged tree

@@ -34,6 +34,9 @@ struct index_row {
     double voxel_x, voxel_y, voxel_z;           /* micrometres; 0 unknown */
     uint64_t digest;                            /* blob_stats.digest, shown in hex */
     const char *state;                          /* "stored" or "damaged" */
+    /* what is to be done to the blob when nobody writes */
+    uint64_t again_bytes; /* plain bytes to be encoded anew, or to be looked at for it */
+    uint64_t dead_bytes;  /* of a blob that is worth compacting */
 };
 
 /* Opens or makes the database file (directories exist). A file that is no database, or of another
@@ -59,9 +62,19 @@ typedef int index_row_fn(void *ctx,
 int index_get(struct index *index, const char *path, index_row_fn *fn, void *ctx);
 /* The row made from this very state of the backing file, by inode. -ENOENT where there is none. */
 int index_get_by_stat(struct index *index, const struct stat *backing, index_row_fn *fn, void *ctx);
+/* The same, or -EAGAIN where somebody else uses the index just now. */
+int index_try_by_stat(struct index *index, const struct stat *backing, index_row_fn *fn, void *ctx);
 /* All rows by path. Returns what fn returned, or an error. Rows put or removed meanwhile may or may
  * not be met. */
 int index_each(struct index *index, index_row_fn *fn, void *ctx);
+
+/* The first row after `path` ("": of all) with again_bytes or dead_bytes; -ENOENT where there is none. */
+int index_next_due(struct index *index, const char *path, index_row_fn *fn, void *ctx);
+struct index_due {
+    uint64_t n_stacks, again_bytes, dead_bytes;
+};
+/* The sum of those rows. */
+int index_due(struct index *index, struct index_due *out);
 
 bool index_row_is_current(const struct index_row *row, const struct stat *backing);
 

@@ -252,9 +252,8 @@ void index_db_close(struct index_db **db)
     *db = NULL;
 }
 
-int index_db_run(struct index_db *db, index_db_fn *op, void *args)
+static int run_locked(struct index_db *db, index_db_fn *op, void *args)
 {
-    pthread_mutex_lock(&db->lock);
     int r = db->db ? op(db, args) : -EIO;
     if (r == -EBADMSG && is_replaceable(db)) {
         r = replace_file(db);
@@ -263,6 +262,17 @@ int index_db_run(struct index_db *db, index_db_fn *op, void *args)
     }
     pthread_mutex_unlock(&db->lock);
     return r;
+}
+
+int index_db_run(struct index_db *db, index_db_fn *op, void *args)
+{
+    pthread_mutex_lock(&db->lock);
+    return run_locked(db, op, args);
+}
+
+int index_db_try_run(struct index_db *db, index_db_fn *op, void *args)
+{
+    return pthread_mutex_trylock(&db->lock) == 0 ? run_locked(db, op, args) : -EAGAIN;
 }
 
 int index_db_transaction(struct index_db *db, index_db_fn *steps, void *args)

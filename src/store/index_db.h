@@ -37,6 +37,8 @@ void index_db_close(struct index_db **db);
  * database is damaged: it is then replaced, and the operation run once more. */
 typedef int index_db_fn(struct index_db *db, void *args);
 int index_db_run(struct index_db *db, index_db_fn *op, void *args);
+/* The same, or -EAGAIN where the database is in use just now. */
+int index_db_try_run(struct index_db *db, index_db_fn *op, void *args);
 
 /* All that `steps` changes or nothing; inside an operation. */
 int index_db_transaction(struct index_db *db, index_db_fn *steps, void *args);

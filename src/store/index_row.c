@@ -19,8 +19,10 @@ const char index_row_table[] =
     " spp INTEGER NOT NULL, channels INTEGER NOT NULL, planes INTEGER NOT NULL,"
     " timepoints INTEGER NOT NULL,"
     " voxel_x REAL NOT NULL, voxel_y REAL NOT NULL, voxel_z REAL NOT NULL,"
-    " digest INTEGER NOT NULL, state TEXT NOT NULL, sum INTEGER NOT NULL) WITHOUT ROWID;"
-    "CREATE INDEX stacks_ino ON stacks(ino);";
+    " digest INTEGER NOT NULL, state TEXT NOT NULL, again_bytes INTEGER NOT NULL,"
+    " dead_bytes INTEGER NOT NULL, sum INTEGER NOT NULL) WITHOUT ROWID;"
+    "CREATE INDEX stacks_ino ON stacks(ino);"
+    "CREATE INDEX stacks_due ON stacks(path) WHERE " INDEX_ROW_DUE ";";
 
 enum kind { KIND_U32, KIND_U64, KIND_TIME, KIND_REAL, KIND_TEXT };
 
@@ -50,6 +52,8 @@ static const struct field {
     {KIND_REAL, offsetof(struct index_row, voxel_z)},
     {KIND_U64, offsetof(struct index_row, digest)},
     {KIND_TEXT, offsetof(struct index_row, state)},
+    {KIND_U64, offsetof(struct index_row, again_bytes)},
+    {KIND_U64, offsetof(struct index_row, dead_bytes)},
 };
 
 #define N_FIELDS (sizeof(fields) / sizeof(fields[0]))

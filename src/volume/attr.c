@@ -188,6 +188,33 @@ static void mend_links(const struct stack *stack, struct stat *st)
         *st = now;
 }
 
+/* A blob that is not open, and as its stat says; lock held. */
+static bool is_still(const struct stack *stack, const struct stat *st)
+{
+    struct stat now;
+    return stack->kind == STACK_BLOB && stack->blob == NULL && fstat(stack->fd, &now) == 0 &&
+           now.st_size == st->st_size && same_time(&now.st_ctim, &st->st_ctim);
+}
+
+bool stack_knows_attr(struct stack *stack)
+{
+    struct stat st;
+    struct stack_attr attr = {.valid = false};
+    if (fstat(stack->fd, &st) < 0)
+        return false;
+    struct stat shown = st;
+    pthread_mutex_lock(&stack->lock);
+    bool known = getattr_from_memory(stack, &shown);
+    pthread_mutex_unlock(&stack->lock);
+    if (known || index_try_by_stat(stack->volume->index, &st, attr_from_row, &attr) != 0)
+        return known;
+    stack_attr_set(&attr, &st);
+    pthread_mutex_lock(&stack->lock);
+    stack->attr = attr;
+    pthread_mutex_unlock(&stack->lock);
+    return true;
+}
+
 int stack_getattr(struct stack *stack, struct stat *st)
 {
     pthread_mutex_lock(&stack->lock);
@@ -205,12 +232,11 @@ int stack_getattr(struct stack *stack, struct stat *st)
     if (r < 0 && !broken)
         return r;
     pthread_mutex_lock(&stack->lock);
-    struct stat now;
-    bool same = stack->kind == STACK_BLOB && stack->blob == NULL && fstat(stack->fd, &now) == 0 &&
-                now.st_size == st->st_size && same_time(&now.st_ctim, &st->st_ctim);
     if (!broken)
         stack->attr = attr;
-    else if (same) /* shown with the size it has in the store, to be copied away or removed */
+    else if (is_still(
+                 stack,
+                 st)) /* shown with the size it has in the store, to be copied away or removed */
         stack->damaged = true;
     if (!getattr_from_memory(stack, st) && !broken)
         fill_stat(stack, st, attr.size, &attr.mtime);

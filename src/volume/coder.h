@@ -11,6 +11,7 @@
 
 #include "codec/sqy.h"
 #include "store/blob.h"
+#include "volume/ladder.h"
 
 struct coder;
 
@@ -30,7 +31,13 @@ struct coded {
     bool wrap; /* as blob_append() wants it */
 };
 
-/* Encodes plain[0 .. sqy_box_bytes(box)). SQY_BYTES boxes go through zstd whatever `pipeline` says.
+/* What such a box goes through on a rung, for a stack whose pipeline is `target`: that itself where it is
+ * no slower than the rung's. Valid as long as coder and `target`. */
+const struct sqy_pipeline *coder_rung(const struct coder *coder, enum ladder_rung rung,
+                                      const struct sqy_pipeline *target, const struct sqy_box *box);
+
+/* Encodes plain[0 .. sqy_box_bytes(box)). SQY_BYTES boxes go through zstd whatever `pipeline` says, but
+ * for a lower rung's.
  * Where nothing is gained, or the encoder fails, the bytes are stored as they are (that never fails
  * but for -ENOMEM); `strict` forbids that for voxels: sqeazy's form knows no second pipeline. */
 int coder_encode(struct coder *coder, const struct sqy_pipeline *pipeline,

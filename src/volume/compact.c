@@ -17,16 +17,22 @@
 
 #include "base/log.h"
 #include "volume/pack.h"
+#include "volume/scan.h"
 
-/* Rewriting by itself begins above this share of dead bytes, and above this many. */
-#define COMPACT_DEAD_SHARE 4 /* one in four */
-#define COMPACT_DEAD_BYTES (1u << 20)
+/* Somebody who wants to write, or to open, does not wait for all of a rewrite. Compacting can be done as well
+ * by the next mount. */
+static bool is_unwanted(struct stack *stack)
+{
+    const struct volume *volume = stack->volume;
+    return atomic_load(&stack->rewrite_unwanted) ||
+           (stack->kind == STACK_BLOB && atomic_load(&volume->ending)) ||
+           (atomic_load(&stack->rewrite_yields) && reencode_must_stop(stack->volume));
+}
 
-/* Somebody who wants to write, or to open, does not wait for all of a rewrite. */
 static int source_read(void *ctx, void *buf, size_t len, uint64_t off)
 {
     struct stack *stack = ctx;
-    return atomic_load(&stack->rewrite_unwanted) ? -ECANCELED : read_exact(stack, buf, len, off);
+    return is_unwanted(stack) ? -ECANCELED : read_exact(stack, buf, len, off);
 }
 
 /* Reads the finished blob and compares: the old file goes only for one that was seen to be right.
@@ -279,6 +285,7 @@ static void finish(struct stack *stack, int r, uint64_t size, const struct times
         stack->data_rw = false;
         stack->kind = STACK_BLOB;
         stack->named_blob = true;
+        stack->lower_rung = false;
         stack->size = size; /* a plain file's were not known here */
         stack->mtime = *mtime;
         stack->attr.valid = false;
@@ -287,7 +294,17 @@ static void finish(struct stack *stack, int r, uint64_t size, const struct times
     pthread_cond_broadcast(&stack->changed);
 }
 
-int stack_compact(struct stack *stack)
+/* What is encoded anew is so by the rewrite, too. No lock held. */
+static void stop_reencoding(struct stack *stack)
+{
+    pthread_mutex_lock(&stack->lock);
+    stack->n_rewriters++;
+    while (stack->reencoding)
+        pthread_cond_wait(&stack->changed, &stack->lock);
+    pthread_mutex_unlock(&stack->lock);
+}
+
+static int compact(struct stack *stack)
 {
     int r = flush_durable(stack, true);
     if (r < 0)
@@ -324,6 +341,16 @@ int stack_compact(struct stack *stack)
     return r < 0 ? r : 0;
 }
 
+int stack_compact(struct stack *stack)
+{
+    stop_reencoding(stack);
+    int r = compact(stack);
+    pthread_mutex_lock(&stack->lock);
+    stack->n_rewriters--;
+    pthread_mutex_unlock(&stack->lock);
+    return r;
+}
+
 /* A plain file that nobody has open becomes a blob. */
 static int convert(struct stack *stack)
 {
@@ -353,12 +380,36 @@ static int convert(struct stack *stack)
 static bool much_is_dead(const struct stack *stack)
 {
     struct blob_stats stats = {0};
-    bool idle =
-        stack->readers + stack->writers == 0 && stack->kind == STACK_BLOB && stack->blob != NULL;
-    if (idle)
-        blob_stats(stack->blob->blob, &stats);
-    uint64_t dead = stats.file_bytes - stats.live_bytes;
-    return idle && dead > COMPACT_DEAD_BYTES && dead > stats.file_bytes / COMPACT_DEAD_SHARE;
+    if (stack->readers + stack->writers > 0 || stack->kind != STACK_BLOB || stack->blob == NULL)
+        return false;
+    blob_stats(stack->blob->blob, &stats);
+    return scan_dead(&stats) > 0;
+}
+
+static int has_room_for_copy(const struct stack *stack)
+{
+    struct blob_stats stats;
+    blob_stats(stack->blob->blob, &stats);
+    return volume_has_room(stack->volume, stats.live_bytes);
+}
+
+int compact_when_idle(struct stack *stack)
+{
+    pthread_mutex_lock(&stack->lock);
+    int r = stack->rewrite_queued || stack->transition ? -EBUSY : stack_load(stack, false);
+    if (r >= 0 && stack->readers + stack->writers > 0)
+        r = -EBUSY;
+    bool due = r >= 0 && much_is_dead(stack);
+    if (due)
+        r = has_room_for_copy(stack);
+    due = due && r >= 0;
+    stack_unload_if_idle(stack);
+    atomic_store(&stack->rewrite_yields, due);
+    pthread_mutex_unlock(&stack->lock);
+    if (due)
+        r = stack_compact(stack);
+    atomic_store(&stack->rewrite_yields, false);
+    return r;
 }
 
 static bool conversion_due(const struct stack *stack)
@@ -385,7 +436,8 @@ static void rewrite_run(struct work *work)
 
 void compact_if_worthwhile(struct stack *stack)
 {
-    if (stack->rewrite_queued || !(conversion_due(stack) || much_is_dead(stack)))
+    bool dead = !stack->lower_rung && !stack->reencoding && much_is_dead(stack);
+    if (stack->rewrite_queued || !(conversion_due(stack) || dead))
         return;
     stack->rewrite_queued = true;
     stack->rewrite_work.run = rewrite_run;

@@ -50,8 +50,10 @@
 #include "store/spool.h"
 #include "store/spool_log.h"
 #include "volume/coder.h"
+#include "volume/ladder.h"
 #include "volume/overlay.h"
 #include "volume/policy.h"
+#include "volume/rates.h"
 #include "volume/scratch.h"
 #include "volume/volume.h"
 
@@ -142,16 +144,19 @@ struct stack {
     bool log_full;     /* bytes that are in the blob stay in the overlay until a checkpoint */
     int error;         /* of the last attempt to store all, 0 after a good one */
     bool damaged;
-    bool convert_due; /* a PLAIN one that by its new name should be a BLOB */
+    bool lower_rung;      /* there may be chunks of a lower rung in the blob */
+    bool lowered;         /* one has come to them since the walk under way began */
+    bool reencoding;      /* its chunks of lower rungs are being encoded anew */
+    unsigned n_rewriters; /* calls that wait for that to end, or have made it */
+    bool convert_due;     /* a PLAIN one that by its new name should be a BLOB */
     bool tend_queued;
     bool tending; /* a thread is in tend_run() */
     struct work tend_work;
-    bool rewrite_queued; /* or under way */
+    bool rewrite_queued;        /* or under way */
+    atomic_bool rewrite_yields; /* the one under way gives up for whoever writes anything */
     struct work rewrite_work;
     struct stack_attr attr;
     struct stack_attr loaded; /* the backing file when it was loaded: FOREIGN, or read-only mount */
-    uint64_t read_end;        /* where the last read stopped: sequential readers */
-    unsigned prefetching;
 };
 
 struct volume_counters {
@@ -159,6 +164,8 @@ struct volume_counters {
     atomic_ullong chunks_encoded, bytes_encoded; /* plain bytes */
     atomic_ullong bytes_coded;                   /* what they became */
     atomic_ullong chunks_raw, chunks_provisional, chunks_lost;
+    atomic_ullong rung_chunks[LADDER_RUNGS], rung_bytes[LADDER_RUNGS]; /* plain bytes, first time */
+    atomic_ullong chunks_again, bytes_again; /* encoded anew for having been on a lower one */
     atomic_ullong chunks_decoded, bytes_decoded, checksum_errors;
     atomic_ullong checkpoints, store_errors;
 };
@@ -178,8 +185,17 @@ struct volume {
     struct policy *policy;
     struct workq *encoders, *tenders, *rewriters;
     struct volume_counters counters;
+    struct ladder ladder;
+    struct rates rates;
+    atomic_bool ending;           /* what is done for its own sake stops */
+    atomic_uint rung;             /* the mount's, as the log says it */
+    atomic_bool reencode_due;     /* the index has got a row of something to be done when idle */
+    atomic_bool reencode_runs;    /* for statistics */
+    atomic_ullong reencode_quiet; /* bytes written when everybody had paused */
     atomic_ullong next_incarnation;
     atomic_uint jobs_in_flight;
+    atomic_uint n_ahead;   /* chunks to be decoded ahead, queued or under way */
+    atomic_uint n_readers; /* for whom chunks were decoded ahead in their present run */
     time_t started;
 
     pthread_mutex_t lock; /* guards all below */
@@ -191,8 +207,10 @@ struct volume {
     unsigned n_coders;
     bool closing;
     pthread_cond_t tick;
-    pthread_t ticker, refiller;
-    bool ticker_runs, refiller_runs;
+    pthread_cond_t idle;
+    pthread_t ticker, refiller, reencoder;
+    bool ticker_runs, refiller_runs, reencoder_runs;
+    struct ladder_watch watch; /* the ticker's; `rung` is what others know of it */
 
     pthread_mutex_t statfs_lock; /* guards the room below; a leaf */
     int64_t statfs_ms;
@@ -203,6 +221,8 @@ struct volume {
 struct coder *volume_take_coder(struct volume *volume); /* NULL: out of memory */
 void volume_give_coder(struct volume *volume, struct coder *coder);
 void volume_kick(struct volume *volume); /* the ticker looks around now */
+/* References to all dirty stacks of this moment, NULL for want of memory; caller unrefs and frees. */
+unsigned volume_dirty_stacks(struct volume *volume, struct stack ***out);
 /* 0, or -ENOSPC where `len` more bytes might not fit the backing filesystem. */
 int volume_has_room(struct volume *volume, uint64_t len);
 
@@ -275,12 +295,22 @@ ssize_t read_stack(struct stack *stack, void *buf, size_t len, uint64_t off, boo
 int read_exact(struct stack *stack, void *buf, size_t len, uint64_t off);
 /* What is in memory of [off, off+len), lock held; the prefix that is there. */
 int read_memory(struct stack *stack, void *buf, uint32_t len, uint64_t off);
+/* Into the cache, for a reader to come. [waits] */
+void read_chunk_ahead(struct volume *volume, struct blobref *ref, const struct blob_chunk *chunk);
+/* Whether it is there or on its way. */
+bool read_has_chunk(struct volume *volume, const struct blobref *ref,
+                    const struct blob_chunk *chunk);
 
 /* job.c */
 /* Starts an encode job; lock held. Claims are copied. 0 or -ENOMEM. */
-int job_start(struct stack *stack, const struct sqy_box *box, bool big_endian, uint32_t flags,
-              const struct blob_claim *claims, unsigned n_claims);
-int job_start_unit(struct stack *stack, const struct layout_unit *unit);
+enum job_why {
+    JOB_WRITTEN, /* bytes of the spool: on a lower rung where writers are faster than encoders */
+    JOB_RECUT,   /* stored bytes, to be cut properly */
+    JOB_AGAIN,   /* what a lower rung has stored, to be what it should have been */
+};
+int job_start(struct stack *stack, enum job_why why, const struct sqy_box *box, bool big_endian,
+              uint32_t flags, const struct blob_claim *claims, unsigned n_claims);
+int job_start_unit(struct stack *stack, enum job_why why, const struct layout_unit *unit);
 /* Whether a job in flight, not stale, will store byte `off`; *end is where its claim ends. Lock
  * held. */
 bool job_covers(const struct stack *stack, uint64_t off, uint64_t *end);
@@ -291,7 +321,23 @@ uint64_t job_next_covered(const struct stack *stack, uint64_t off);
 void job_mark_stale(struct stack *stack, uint64_t off, uint64_t end);
 /* Waits until every job up to `seq` is through; lock held, released meanwhile. */
 void job_wait(struct stack *stack, uint64_t seq);
-void job_wait_room(struct stack *stack);
+/* Waits until fewer than `most` are in flight; lock held, released meanwhile. */
+void job_wait_room(struct stack *stack, unsigned most);
+
+/* gather.c: bytes of no unit on their way into byte chunks. Lock held all the time. */
+#define GATHER_CLAIMS 512u
+struct gather {
+    struct stack *stack;
+    enum job_why why;
+    uint32_t flags; /* of the chunks */
+    uint64_t total;
+    unsigned n_claims;
+    struct blob_claim claims[GATHER_CLAIMS];
+};
+/* Ascending; starts a job for each chunk that is full. */
+int gather_add(struct gather *gather, uint64_t off, uint64_t end);
+/* Starts one for the rest. */
+int gather_flush(struct gather *gather);
 
 /* flush.c */
 /* Starts jobs for what a write of [off, end) has completed; lock held. */
@@ -302,6 +348,9 @@ int flush_stack(struct stack *stack, bool settle);
 int flush_durable(struct stack *stack, bool settle);
 void flush_tend_async(struct stack *stack); /* lock held */
 int flush_make_room(struct stack *stack);
+/* Where the extent at `off` is, or the hole around it. 0, 1 where it has to be asked again (the lock was
+ * dropped), or an error. Lock held. */
+int flush_find_extent(struct stack *stack, uint64_t off, struct blob_extent *extent);
 int flush_make_log_room(struct stack *stack); /* for journal_wait() */
 
 /* sync.c */
@@ -346,7 +395,15 @@ int birth_classify(struct stack *stack, bool final);
  * Lock held, released meanwhile. */
 int birth_reset(struct stack *stack);
 
+/* reencode.c */
+void *reencode_thread(void *volume);
+/* Somebody writes, or the volume is being closed: what is done when idle stops after a chunk. */
+bool reencode_must_stop(struct volume *volume);
+
 /* compact.c */
+/* In the calling thread, where much of the blob is dead: 0 also where it is not. -EBUSY, -ECANCELED for
+ * somebody who writes, or another error. No lock held. [waits] */
+int compact_when_idle(struct stack *stack);
 /* After settling: has a blob rewritten of which much is dead, or a plain file converted that by its
  * name or content should be a blob. Failing costs nothing but room. Lock held. */
 void compact_if_worthwhile(struct stack *stack);
@@ -357,5 +414,7 @@ void compact_if_worthwhile(struct stack *stack);
 void volume_note_stored(struct stack *stack, struct blobref *ref, const struct stat *st);
 void volume_note_damaged(struct stack *stack, uint64_t off, const char *what);
 void *notes_refill_thread(void *volume);
+/* The stack of a visible path, referenced. 0 or a negative errno. */
+int notes_find_stack(struct volume *volume, const char *path, struct stack **out);
 
 #endif

@@ -20,51 +20,6 @@
 #include "volume/pack.h"
 #include "volume/units.h"
 
-#define GATHER_CLAIMS 512u
-
-/* Bytes on their way into byte chunks. */
-struct gather {
-    struct stack *stack;
-    uint32_t flags;
-    uint64_t total;
-    unsigned n_claims;
-    struct blob_claim claims[GATHER_CLAIMS];
-};
-
-static int gather_flush(struct gather *gather)
-{
-    if (gather->n_claims == 0)
-        return 0;
-    struct sqy_box box = {SQY_BYTES, 1, 1, (uint32_t)gather->total, 1};
-    int r = job_start(gather->stack, &box, false, gather->flags, gather->claims, gather->n_claims);
-    gather->n_claims = 0;
-    gather->total = 0;
-    return r;
-}
-
-static int gather_add(struct gather *gather, uint64_t off, uint64_t end)
-{
-    uint64_t target = gather->stack->volume->config.chunk;
-    while (off < end) {
-        if (gather->total >= target || gather->n_claims == GATHER_CLAIMS) {
-            int r = gather_flush(gather);
-            if (r < 0)
-                return r;
-        }
-        uint64_t len = end - off < target - gather->total ? end - off : target - gather->total;
-        struct blob_claim *last = &gather->claims[gather->n_claims];
-        if (gather->n_claims > 0 && last[-1].off + last[-1].len == off) {
-            last[-1].len += len;
-        } else {
-            *last = (struct blob_claim){off, len, (uint32_t)gather->total};
-            gather->n_claims++;
-        }
-        gather->total += len;
-        off += len;
-    }
-    return 0;
-}
-
 static bool unit_complete(const struct stack *stack, const struct layout_unit *unit)
 {
     for (uint32_t i = 0; i < unit->n_pieces; i++)
@@ -85,7 +40,7 @@ void flush_completed(struct stack *stack, uint64_t off, uint64_t end)
         if (unit.open || !unit_complete(stack, &unit) ||
             job_covers(stack, unit.pieces[0].off, &job_end))
             continue;
-        if (job_start_unit(stack, &unit) < 0)
+        if (job_start_unit(stack, JOB_WRITTEN, &unit) < 0)
             return; /* out of memory: the next flush comes to it */
     }
 }
@@ -113,7 +68,7 @@ static bool is_covered(struct round *round, uint64_t off, uint64_t *end)
 static int start_unit(struct round *round, const struct layout_unit *unit)
 {
     round->clear_to = 0;
-    return job_start_unit(round->stack, unit);
+    return job_start_unit(round->stack, JOB_WRITTEN, unit);
 }
 
 /* The dirty run [start, end), or the front of it; *next is where to go on. */
@@ -166,8 +121,7 @@ static bool came_true(const struct stack *stack, const struct layout_unit *unit)
     if (claim->off != unit->pieces[0].off || claim->len != unit->bytes || claim->src ||
         (unsigned)box->type != (unsigned)unit->type || box->planes != unit->planes ||
         box->rows != unit->rows || box->width != unit->width || box->spp != unit->spp ||
-        (big_endian != unit->big_endian && sqy_type_size(box->type) > 1) ||
-        extent.chunk.flags & BLOB_LOWER_RUNG)
+        (big_endian != unit->big_endian && sqy_type_size(box->type) > 1))
         return false;
     extent.chunk.flags &= ~(uint32_t)BLOB_PROVISIONAL;
     return blob_commit(blob, &extent.chunk, claim, 1) >= 0;
@@ -186,41 +140,46 @@ static int recut_extent(struct stack *stack, uint64_t off, uint64_t end)
         if (unit.guessed || !unit_within(&unit, stack->size) || job_covers(stack, at, &job_end) ||
             came_true(stack, &unit))
             continue;
-        int r = job_start_unit(stack, &unit);
+        int r = job_start_unit(stack, JOB_RECUT, &unit);
         if (r < 0)
             return r;
     }
     return 0;
 }
 
+int flush_find_extent(struct stack *stack, uint64_t off, struct blob_extent *extent)
+{
+    int r = blob_find(stack->blob->blob, off, extent);
+    if (r != -EAGAIN)
+        return r;
+    struct blobref *ref = blobref_get(stack->blob);
+    pthread_mutex_unlock(&stack->lock);
+    r = blob_prepare(ref->blob, off, 1);
+    pthread_mutex_lock(&stack->lock);
+    blobref_put(stack->volume, &ref);
+    return r < 0 ? r : 1;
+}
+
+/* What a lower rung has stored waits until nobody writes: reencode.c. */
 static int recut(struct stack *stack)
 {
     struct blob_stats stats;
     blob_stats(stack->blob->blob, &stats);
     if (stats.provisional_bytes == 0)
         return 0;
+    const uint64_t incarnation = stack->blob->incarnation;
     for (uint64_t at = 0; at < stack->size;) {
         struct blob_extent extent;
-        struct blobref *ref = blobref_get(stack->blob);
-        int r = blob_find(ref->blob, at, &extent);
-        if (r == -EAGAIN) {
-            pthread_mutex_unlock(&stack->lock);
-            r = blob_prepare(ref->blob, at, 1);
-            pthread_mutex_lock(&stack->lock);
-            if (r >= 0)
-                r = -EAGAIN;
-        }
-        bool moved = ref != stack->blob;
-        blobref_put(stack->volume, &ref);
-        if (moved)
+        int r = flush_find_extent(stack, at, &extent);
+        if (stack->blob == NULL || stack->blob->incarnation != incarnation)
             return 0;
-        if (r == -EAGAIN)
+        if (r > 0)
             continue;
         if (r < 0)
             return r;
         uint64_t end = extent.claim.off + extent.claim.len;
-        if (!extent.hole && extent.chunk.flags & (BLOB_PROVISIONAL | BLOB_LOWER_RUNG)) {
-            job_wait_room(stack);
+        if (!extent.hole && extent.chunk.flags & BLOB_PROVISIONAL) {
+            job_wait_room(stack, STACK_MAX_JOBS);
             r = recut_extent(stack, at, end < stack->size ? end : stack->size);
             if (r < 0)
                 return r;
@@ -238,6 +197,7 @@ static int flush_round(struct stack *stack, bool settle, bool merge)
         return r;
     struct round round = {.stack = stack, .settle = settle, .merge = merge};
     round.bytes.stack = stack;
+    round.bytes.why = JOB_WRITTEN;
     round.bytes.flags = final ? 0 : BLOB_PROVISIONAL;
     r = flush_dirty(&round);
     if (r >= 0 && settle && merge)
@@ -315,13 +275,15 @@ struct image {
 static char *meta_of(struct stack *stack, struct image *image)
 {
     image->known = stack->layout != NULL;
-    if (image->known) {
-        layout_info(stack->layout, &image->info);
-        return pack_meta_write(&image->info);
-    }
     struct blob_state state;
+    struct layout_info info;
     blob_state(stack->blob->blob, &state);
-    return strdup(state.meta);
+    if (image->known)
+        layout_info(stack->layout, &image->info);
+    else if (pack_meta_lower_rung(state.meta) == stack->lower_rung ||
+             pack_meta_parse(state.meta, &info) < 0) /* a newer version's */
+        return strdup(state.meta);
+    return pack_meta_write(image->known ? &image->info : &info, stack->lower_rung);
 }
 
 /* A closed stack's header says how large it is, in voxels and in bytes. */

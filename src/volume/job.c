@@ -23,6 +23,7 @@ struct job {
     struct stack *stack;
     struct job *next; /* stack.jobs, guarded by stack.lock as is all below */
     uint64_t seq;
+    enum job_why why;
     bool stale;
     struct blobref *ref;
     struct sqy_box box;
@@ -89,6 +90,24 @@ static void keep_decoded(struct job *job, const struct blob_chunk *chunk, const 
         cache_put(cache, &entry);
 }
 
+/* The bytes it has of the spool, for which a writer may be waiting. */
+static uint64_t spooled_bytes(const struct job *job)
+{
+    return job->why == JOB_WRITTEN ? sqy_box_bytes(&job->box) : 0;
+}
+
+/* What cuts anew what is stored already is not done to leave it as it was. */
+static enum ladder_rung take_rung(struct job *job)
+{
+    struct volume *volume = job->stack->volume;
+    if (job->why == JOB_AGAIN)
+        return LADDER_TARGET;
+    uint64_t total = spool_total(volume->spool), used = spool_used(volume->spool);
+    enum ladder_rung rung = ladder_take(&volume->ladder, spooled_bytes(job),
+                                        (total - used) * SPOOL_BLOCK, total * SPOOL_BLOCK);
+    return job->why == JOB_RECUT && rung == LADDER_RAW ? LADDER_FAST : rung;
+}
+
 /* The chunk is in the file: enters it into the table, unless it is stale by now. Lock held, dropped
  * while a table page is loaded. */
 static int commit(struct job *job, const struct blob_chunk *chunk)
@@ -108,6 +127,8 @@ static int commit(struct job *job, const struct blob_chunk *chunk)
     }
     if (r < 0)
         return r;
+    if (chunk->flags & BLOB_LOWER_RUNG)
+        stack->lower_rung = stack->lowered = true;
     if (!journal_commit(stack, job->ref->blob, chunk, job->claims, job->n_claims)) {
         stack->log_full = true; /* after a checkpoint they are stored once more */
         return 0;
@@ -119,57 +140,97 @@ static int commit(struct job *job, const struct blob_chunk *chunk)
     return 0;
 }
 
-static void count(struct job *job, const struct coded *coded)
+static void count(struct job *job, enum ladder_rung rung, const struct coded *coded)
 {
     struct volume_counters *counters = &job->stack->volume->counters;
+    uint64_t len = sqy_box_bytes(&job->box);
+    bool again = job->why == JOB_AGAIN;
     atomic_fetch_add(&counters->chunks_encoded, 1);
-    atomic_fetch_add(&counters->bytes_encoded, sqy_box_bytes(&job->box));
+    atomic_fetch_add(&counters->bytes_encoded, len);
     atomic_fetch_add(&counters->bytes_coded, coded->chunk.coded_len);
+    atomic_fetch_add(again ? &counters->chunks_again : &counters->rung_chunks[rung], 1);
+    atomic_fetch_add(again ? &counters->bytes_again : &counters->rung_bytes[rung], len);
     if (strcmp(coded->pipeline, "pass_through") == 0)
         atomic_fetch_add(&counters->chunks_raw, 1);
     if (job->flags & BLOB_PROVISIONAL && job->box.type == SQY_BYTES)
         atomic_fetch_add(&counters->chunks_provisional, 1);
 }
 
-static int encode_and_append(struct job *job, struct coder *coder, struct coded *coded,
-                             struct blob_chunk *chunk, uint8_t **plain)
+/* A chunk from its plain bytes to the blob's file. */
+struct passage {
+    uint8_t *plain; /* the coder's */
+    enum ladder_rung rung;
+    struct coded coded;
+    struct blob_chunk chunk;
+};
+
+static int encode(struct job *job, struct coder *coder, struct passage *passage)
 {
-    *plain = coder_plain(coder, sqy_box_bytes(&job->box));
-    if (*plain == NULL)
+    passage->plain = coder_plain(coder, sqy_box_bytes(&job->box));
+    if (passage->plain == NULL)
         return -ENOMEM;
-    int r = gather(job, *plain);
+    int r = gather(job, passage->plain);
     if (r < 0)
         return r;
     if (is_stale(job))
         return -ESTALE;
-    r = coder_encode(coder, job->stack->pipeline, &job->box, job->big_endian, false, *plain, coded);
+    const struct sqy_pipeline *target = job->stack->pipeline;
+    const struct sqy_pipeline *used = coder_rung(coder, passage->rung, target, &job->box);
+    if (used == target)
+        passage->rung = LADDER_TARGET;
+    else if (strcmp(sqy_pipeline_text(used), "pass_through") == 0)
+        passage->rung = LADDER_RAW;
+    r = coder_encode(coder, used, &job->box, job->big_endian, false, passage->plain,
+                     &passage->coded);
     if (r < 0)
         return r;
-    *chunk = coded->chunk;
-    chunk->flags |= job->flags;
-    r = blob_pipeline_id(job->ref->blob, coded->pipeline, &chunk->pipeline);
+    passage->chunk = passage->coded.chunk;
+    passage->chunk.flags |= job->flags;
+    if (passage->rung != LADDER_TARGET)
+        passage->chunk.flags |= BLOB_LOWER_RUNG;
+    return blob_pipeline_id(job->ref->blob, passage->coded.pipeline, &passage->chunk.pipeline);
+}
+
+static double seconds(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
+}
+
+static int encode_and_append(struct job *job, struct coder *coder, struct passage *passage)
+{
+    double begun = seconds();
+    int r = encode(job, coder, passage);
     if (r < 0)
         return r;
-    return blob_append(job->ref->blob, coded->wrap, coded->bytes, chunk->coded_len,
-                       &chunk->coded_off);
+    double encoded = seconds();
+    r = blob_append(job->ref->blob, passage->coded.wrap, passage->coded.bytes,
+                    passage->chunk.coded_len, &passage->chunk.coded_off);
+    if (r < 0)
+        return r;
+    const struct ladder_cost cost = {.encode_s = encoded - begun,
+                                     .append_s = seconds() - encoded,
+                                     .plain = (double)sqy_box_bytes(&job->box),
+                                     .coded = (double)passage->chunk.coded_len};
+    ladder_learn(&job->stack->volume->ladder, passage->rung, &cost);
+    return 0;
 }
 
 static int store(struct job *job, struct coder *coder)
 {
-    struct coded coded;
-    struct blob_chunk chunk;
-    uint8_t *plain;
+    struct passage passage = {.rung = take_rung(job)};
     if (coder == NULL)
         return -ENOMEM;
     if (is_stale(job))
         return -ESTALE;
-    int r = encode_and_append(job, coder, &coded, &chunk, &plain);
+    int r = encode_and_append(job, coder, &passage);
     if (r < 0)
         return r;
-    count(job, &coded);
-    keep_decoded(job, &chunk, plain);
+    count(job, passage.rung, &passage.coded);
+    keep_decoded(job, &passage.chunk, passage.plain);
     pthread_mutex_lock(&job->stack->lock);
-    r = commit(job, &chunk);
+    r = commit(job, &passage.chunk);
     pthread_mutex_unlock(&job->stack->lock);
     return r;
 }
@@ -202,14 +263,15 @@ static void job_run(struct work *work)
     stack_unref(stack);
 }
 
-int job_start(struct stack *stack, const struct sqy_box *box, bool big_endian, uint32_t flags,
-              const struct blob_claim *claims, unsigned n_claims)
+int job_start(struct stack *stack, enum job_why why, const struct sqy_box *box, bool big_endian,
+              uint32_t flags, const struct blob_claim *claims, unsigned n_claims)
 {
     struct job *job = calloc(1, sizeof(*job) + n_claims * sizeof(claims[0]));
     if (job == NULL)
         return -ENOMEM;
     job->work.run = job_run;
     job->stack = stack;
+    job->why = why;
     job->seq = ++stack->last_job;
     job->ref = blobref_get(stack->blob);
     job->box = *box;
@@ -224,11 +286,12 @@ int job_start(struct stack *stack, const struct sqy_box *box, bool big_endian, u
     stack->n_jobs++;
     atomic_fetch_add(&stack->volume->jobs_in_flight, 1);
     stack_ref(stack);
+    ladder_wait(&stack->volume->ladder, spooled_bytes(job));
     workq_push(stack->volume->encoders, &job->work);
     return 0;
 }
 
-int job_start_unit(struct stack *stack, const struct layout_unit *unit)
+int job_start_unit(struct stack *stack, enum job_why why, const struct layout_unit *unit)
 {
     struct blob_claim claims[LAYOUT_MAX_PIECES];
     uint32_t src = 0;
@@ -239,7 +302,7 @@ int job_start_unit(struct stack *stack, const struct layout_unit *unit)
     struct sqy_box box = {(enum sqy_type)unit->type, unit->planes, unit->rows, unit->width,
                           unit->spp};
     const uint32_t flags = unit->guessed ? BLOB_PROVISIONAL : 0;
-    return job_start(stack, &box, unit->big_endian, flags, claims, unit->n_pieces);
+    return job_start(stack, why, &box, unit->big_endian, flags, claims, unit->n_pieces);
 }
 
 bool job_covers(const struct stack *stack, uint64_t off, uint64_t *end)
@@ -309,8 +372,8 @@ void job_wait(struct stack *stack, uint64_t seq)
         pthread_cond_wait(&stack->changed, &stack->lock);
 }
 
-void job_wait_room(struct stack *stack)
+void job_wait_room(struct stack *stack, unsigned most)
 {
-    while (stack->n_jobs >= STACK_MAX_JOBS)
+    while (stack->n_jobs >= most)
         pthread_cond_wait(&stack->changed, &stack->lock);
 }

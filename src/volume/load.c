@@ -11,6 +11,7 @@
 
 #include "store/names.h"
 #include "volume/foreign.h"
+#include "volume/pack.h"
 #include "volume/scan.h"
 
 struct blobref *blobref_create(struct volume *volume, struct blob *blob, bool writable)
@@ -120,6 +121,7 @@ static void take_state(struct stack *stack)
     blob_state(stack->blob->blob, &state);
     stack->size = state.size;
     stack->mtime = state.mtime;
+    stack->lower_rung = pack_meta_lower_rung(state.meta);
     struct blob_stats stats;
     struct stat st;
     blob_stats(stack->blob->blob, &stats);

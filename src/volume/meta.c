@@ -56,7 +56,7 @@ static void put_field(yajl_gen gen, const struct layout_info *info, size_t i)
     }
 }
 
-char *pack_meta_write(const struct layout_info *info)
+char *pack_meta_write(const struct layout_info *info, bool lower_rung)
 {
     yajl_gen gen = yajl_gen_alloc(NULL);
     if (gen == NULL)
@@ -67,6 +67,10 @@ char *pack_meta_write(const struct layout_info *info)
     put_text(gen, info->type == LAYOUT_BYTES || type == NULL ? "" : type);
     for (size_t i = 0; i < N_FIELDS; i++)
         put_field(gen, info, i);
+    if (lower_rung) {
+        put_text(gen, "lower_rung");
+        yajl_gen_bool(gen, true);
+    }
     yajl_gen_map_close(gen);
     const unsigned char *text;
     size_t len;
@@ -123,6 +127,15 @@ int pack_meta_parse(const char *meta, struct layout_info *info)
         get_field(root, info, i);
     yajl_tree_free(root);
     return 0;
+}
+
+bool pack_meta_lower_rung(const char *meta)
+{
+    const char *path[] = {"lower_rung", NULL};
+    yajl_val root = meta != NULL && meta[0] != '\0' ? yajl_tree_parse(meta, NULL, 0) : NULL;
+    bool lower = YAJL_IS_OBJECT(root) && YAJL_IS_TRUE(yajl_tree_get(root, path, yajl_t_any));
+    yajl_tree_free(root);
+    return lower;
 }
 
 static bool has_tiff_magic(const struct pack_source *source)

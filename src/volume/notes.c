@@ -14,6 +14,14 @@
 #include "store/names.h"
 #include "volume/scan.h"
 
+static int put_row(struct volume *volume, const struct scan_row *row)
+{
+    int r = index_put(volume->index, &row->row);
+    if (r >= 0 && row->row.again_bytes + row->row.dead_bytes > 0)
+        atomic_store(&volume->reencode_due, true);
+    return r;
+}
+
 void volume_note_stored(struct stack *stack, struct blobref *ref, const struct stat *before)
 {
     struct volume *volume = stack->volume;
@@ -26,7 +34,7 @@ void volume_note_stored(struct stack *stack, struct blobref *ref, const struct s
         return;
     int r = scan_row(ref->blob, before != NULL ? before : &st, path, &row);
     if (r >= 0)
-        r = index_put(volume->index, &row.row);
+        r = put_row(volume, &row);
     if (r < 0)
         log_warn("%s: cannot enter it into the index: %s", path, strerror(-r));
 }
@@ -109,7 +117,7 @@ static int refill_file(void *ctx, const struct scan_file *file)
     struct scan_row row;
     int fd = openat(file->dir_fd, file->stored, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
     if (fd >= 0 && scan_row_file(volume->io, fd, &file->st, file->path, &row) >= 0)
-        index_put(volume->index, &row.row);
+        put_row(volume, &row);
     if (fd >= 0)
         close(fd);
     drop_torn_tail(volume, file);
@@ -197,6 +205,18 @@ static bool should_convert(struct volume *volume, const char *name, int fd)
         if (n == sizeof(first) && memcmp(first, magics[i], sizeof(first)) == 0)
             return true;
     return false;
+}
+
+int notes_find_stack(struct volume *volume, const char *path, struct stack **out)
+{
+    struct tree_entry entry;
+    int r = look_up(volume->tree, path, &entry);
+    if (r < 0)
+        return r;
+    r = S_ISREG(entry.st.st_mode) ? stack_get(volume, entry.fd, entry.blob, out) : -ESTALE;
+    if (r < 0)
+        close(entry.fd);
+    return r;
 }
 
 static void consider_conversion(struct volume *volume, const char *path)

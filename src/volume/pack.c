@@ -265,7 +265,7 @@ static int write_blob(struct pack *pack, int fd)
     r = run_plan(pack);
     if (r < 0)
         return r;
-    char *meta = pack_meta_write(&pack->plan.info);
+    char *meta = pack_meta_write(&pack->plan.info, false);
     if (meta == NULL)
         return -ENOMEM;
     struct blob_state state = {pack->source->size, pack->source->mtime, meta};

@@ -65,9 +65,11 @@ int pack_reader_read(struct pack_reader *reader, void *buf, size_t len, uint64_t
 /* Type and shape as a blob's header has them; all else is left alone. */
 void pack_header_shape(const struct layout_info *info, struct blob_header *header);
 
-/* JSON text for blob_state.meta from a layout; caller frees. And back: fields absent are 0. */
-char *pack_meta_write(const struct layout_info *info);
+/* JSON text for blob_state.meta from a layout; caller frees. And back: fields absent are 0. `lower_rung`:
+ * some chunks may have been stored on a lower rung, and are to be encoded anew (volume/ladder.h). */
+char *pack_meta_write(const struct layout_info *info, bool lower_rung);
 int pack_meta_parse(const char *meta, struct layout_info *info);
+bool pack_meta_lower_rung(const char *meta);
 /* A raw volume is cut by a policy that only its mount knows; `meta` (may be NULL) has its shape.
  * Fills all of *raw but the glob; false where `source` is a TIFF, or no volume. */
 bool pack_meta_raw(const char *meta, const struct pack_source *source, struct raw_policy *raw);

@@ -1,7 +1,8 @@
 /* Reading a stack: overlay where it has bytes, else the table's chunks through the cache, else
  * zeros.
  *
- * One pass copies what is at hand under the stack's lock. Where a chunk has to be decoded, or a
+ * One pass takes what is at hand under the stack's lock: small pieces are copied, of chunks in the cache
+ * a view holds the entries instead, which nobody changes. Where a chunk has to be decoded, or a
  * table page loaded, the lock is dropped for that, and the pass goes on from the same byte by
  * looking again: what was there may have changed meanwhile. */
 #include "volume/core.h"
@@ -11,12 +12,61 @@
 #include <string.h>
 #include <sys/uio.h>
 
+#include "volume/ahead.h"
 #include "volume/foreign.h"
 
-/* How far a sequential reader is decoded ahead of, in plain bytes, and the most chunks at a time.
- */
-#define READ_AHEAD_BYTES  (8u << 20)
-#define READ_AHEAD_CHUNKS 8u
+/* Where the bytes of a pass go: copied to the place in `buf` that they have in what is read, or shown in
+ * the cache by a view, which then says where each is. */
+struct sink {
+    uint8_t *buf;
+    struct stack_view *view; /* or NULL: all are copied */
+    enum ahead_way way;      /* in which the reader goes: of chunks, what it has passed is spent */
+};
+
+#define VIEW_WORTH                                                                                 \
+    (32u << 10) /* less is copied: a page of the kernel's is put together either way */
+
+/* Where to copy the `n` bytes that are `done` into what is read. */
+static uint8_t *sink_place(struct sink *sink, size_t done, size_t n)
+{
+    uint8_t *at = sink->buf + done;
+    struct stack_view *view = sink->view;
+    if (view == NULL)
+        return at;
+    struct iovec *last = view->n > 0 ? &view->iov[view->n - 1] : NULL;
+    if (last != NULL && (uint8_t *)last->iov_base + last->iov_len == at)
+        last->iov_len += n;
+    else
+        view->iov[view->n++] = (struct iovec){at, n};
+    return at;
+}
+
+/* False where the bytes have to be copied. */
+static bool sink_show(struct sink *sink, struct cache *cache, struct cache_entry *entry,
+                      const void *bytes, size_t n)
+{
+    struct stack_view *view = sink->view;
+    if (view == NULL || n < VIEW_WORTH || view->n_held == STACK_VIEW_HELD)
+        return false;
+    cache_hold(cache, entry);
+    view->held[view->n_held++] = entry;
+    view->iov[view->n++] = (struct iovec){(void *)(uintptr_t)bytes, n};
+    return true;
+}
+
+/* The reader goes on from here: once it has got its answer the chunk is spent. Not before: where the answer
+ * has to wait for another chunk, this one will be asked for again. */
+static void sink_pass(struct sink *sink, struct cache *cache, struct cache_entry *entry, bool shown)
+{
+    struct stack_view *view = sink->view;
+    if (view == NULL || (!shown && view->n_held == STACK_VIEW_HELD))
+        return;
+    if (!shown) {
+        cache_hold(cache, entry);
+        view->held[view->n_held++] = entry;
+    }
+    view->spent |= 1u << (view->n_held - 1);
+}
 
 struct fill {
     struct volume *volume;
@@ -55,6 +105,20 @@ static int get_chunk(struct volume *volume, struct blobref *ref, const struct bl
     return cache_get(volume->cache, key_of(ref, chunk), len, fill_chunk, &fill, entry);
 }
 
+void read_chunk_ahead(struct volume *volume, struct blobref *ref, const struct blob_chunk *chunk)
+{
+    size_t len = sqy_box_bytes(&chunk->box);
+    struct fill fill = {volume, ref, chunk};
+    if (len > 0 && len <= BLOB_MAX_CHUNK) /* who wants the chunk will meet the error */
+        cache_ahead(volume->cache, key_of(ref, chunk), len, fill_chunk, &fill);
+}
+
+bool read_has_chunk(struct volume *volume, const struct blobref *ref,
+                    const struct blob_chunk *chunk)
+{
+    return cache_has(volume->cache, key_of(ref, chunk));
+}
+
 /* A chunk that a pass holds on to while the lock was dropped. */
 struct held {
     struct blobref *ref;
@@ -69,10 +133,23 @@ static void held_put(struct volume *volume, struct held *held)
     blobref_put(volume, &held->ref);
 }
 
-/* Copies from the extent at `off` what is at hand. Returns bytes copied, 0 where *extent has to be
+/* Gives `n` bytes of the chunk that is held, from `src` on. */
+static void give_held(struct volume *volume, struct held *held, struct sink *sink, size_t done,
+                      uint64_t src, size_t n)
+{
+    const uint8_t *bytes = (const uint8_t *)cache_data(held->entry) + src;
+    bool shown = sink_show(sink, volume->cache, held->entry, bytes, n);
+    if (!shown)
+        memcpy(sink_place(sink, done, n), bytes, n);
+    if ((sink->way == AHEAD_UP && src + n == cache_len(held->entry)) ||
+        (sink->way == AHEAD_DOWN && src == 0))
+        sink_pass(sink, volume->cache, held->entry, shown);
+}
+
+/* Gives from the extent at `off` what is at hand. Returns how many bytes, 0 where *extent has to be
  * fetched, -EAGAIN where a page has to be loaded, or an error. Lock held. */
-static ssize_t copy_extent(struct stack *stack, struct held *held, uint8_t *buf, size_t len,
-                           uint64_t off, struct blob_extent *extent)
+static ssize_t give_extent(struct stack *stack, struct held *held, struct sink *sink, size_t done,
+                           size_t len, uint64_t off, struct blob_extent *extent)
 {
     int r = blob_find(stack->blob->blob, off, extent);
     if (r < 0)
@@ -81,7 +158,7 @@ static ssize_t copy_extent(struct stack *stack, struct held *held, uint8_t *buf,
     if (n > len)
         n = len;
     if (extent->hole) {
-        memset(buf, 0, n);
+        memset(sink_place(sink, done, n), 0, n);
         return (ssize_t)n;
     }
     struct volume *volume = stack->volume;
@@ -97,30 +174,30 @@ static ssize_t copy_extent(struct stack *stack, struct held *held, uint8_t *buf,
     uint64_t src = extent->claim.src + skip;
     if (src > cache_len(held->entry) || n > cache_len(held->entry) - src)
         return -EBADMSG;
-    memcpy(buf, (const uint8_t *)cache_data(held->entry) + src, n);
+    give_held(volume, held, sink, done, src, n);
     return (ssize_t)n;
 }
 
-/* Copies from the front of [off, off+len): see copy_extent(). Lock held. */
-static ssize_t copy_some(struct stack *stack, struct held *held, uint8_t *buf, size_t len,
-                         uint64_t off, struct blob_extent *extent)
+/* Gives from the front of [off, off+len): see give_extent(). Lock held. */
+static ssize_t give_some(struct stack *stack, struct held *held, struct sink *sink, size_t done,
+                         size_t len, uint64_t off, struct blob_extent *extent)
 {
     uint64_t start, end;
     bool over = overlay_next(&stack->overlay, off, &start, &end);
     if (over && start == off) {
         size_t n = end - off < len ? (size_t)(end - off) : len;
-        overlay_copy(&stack->overlay, buf, n, off);
+        overlay_copy(&stack->overlay, sink_place(sink, done, n), n, off);
         return (ssize_t)n;
     }
     if (over && start - off < len)
         len = (size_t)(start - off);
     if (stack->kind == STACK_BLOB && stack->blob != NULL)
-        return copy_extent(stack, held, buf, len, off, extent);
-    memset(buf, 0, len);
+        return give_extent(stack, held, sink, done, len, off, extent);
+    memset(sink_place(sink, done, len), 0, len);
     return (ssize_t)len;
 }
 
-/* What copy_some() could not do at once; lock held, dropped meanwhile. */
+/* What give_some() could not do at once; lock held, dropped meanwhile. */
 static int fetch_extent(struct stack *stack, struct held *held, bool page, uint64_t off,
                         const struct blob_extent *extent)
 {
@@ -170,8 +247,8 @@ static int report(struct stack *stack, int r, uint64_t off)
 }
 
 /* `clip`: stop at the end of the stack; else zeros follow it. Lock held, dropped when needed. */
-static ssize_t read_held(struct stack *stack, uint8_t *buf, size_t len, uint64_t off, bool clip,
-                         bool wait)
+static ssize_t read_held(struct stack *stack, struct sink *sink, size_t len, uint64_t off,
+                         bool clip, bool wait)
 {
     struct held held = {0};
     struct blob_extent extent;
@@ -184,7 +261,7 @@ static ssize_t read_held(struct stack *stack, uint8_t *buf, size_t len, uint64_t
         size_t want = len - done;
         if (at >= stack->size) {
             if (!clip) {
-                memset(buf + done, 0, want);
+                memset(sink_place(sink, done, want), 0, want);
                 done = len;
             }
             break;
@@ -199,7 +276,7 @@ static ssize_t read_held(struct stack *stack, uint8_t *buf, size_t len, uint64_t
                 break;
             continue;
         }
-        r = copy_some(stack, &held, buf + done, want, at, &extent);
+        r = give_some(stack, &held, sink, done, want, at, &extent);
         if (r > 0) {
             done += (size_t)r;
             continue;
@@ -233,66 +310,6 @@ static ssize_t read_held(struct stack *stack, uint8_t *buf, size_t len, uint64_t
     return r < 0 ? r : (ssize_t)done;
 }
 
-/* ---- read-ahead ---- */
-
-struct prefetch {
-    struct work work;
-    struct stack *stack;
-    struct blobref *ref;
-    struct blob_chunk chunk;
-};
-
-static void prefetch_run(struct work *work)
-{
-    struct prefetch *prefetch = (struct prefetch *)work;
-    struct stack *stack = prefetch->stack;
-    struct cache_entry *entry = NULL;
-    if (get_chunk(stack->volume, prefetch->ref, &prefetch->chunk, &entry) >= 0)
-        cache_put(stack->volume->cache, &entry);
-    blobref_put(stack->volume, &prefetch->ref);
-    pthread_mutex_lock(&stack->lock);
-    stack->prefetching--;
-    pthread_mutex_unlock(&stack->lock);
-    free(prefetch);
-    stack_unref(stack);
-}
-
-static void prefetch_start(struct stack *stack, const struct blob_chunk *chunk)
-{
-    struct prefetch *prefetch = malloc(sizeof(*prefetch));
-    if (prefetch == NULL)
-        return;
-    *prefetch = (struct prefetch){{prefetch_run, NULL}, stack, blobref_get(stack->blob), *chunk};
-    stack->prefetching++;
-    stack_ref(stack);
-    workq_push(stack->volume->encoders, &prefetch->work);
-}
-
-/* A reader that goes on where it stopped, up or down, has the next chunks decoded for it. Lock
- * held. */
-static void read_ahead(struct stack *stack, uint64_t off, uint64_t end)
-{
-    bool up = off == stack->read_end, down = end == stack->read_end - (end - off);
-    stack->read_end = end;
-    if ((!up && !down) || stack->kind != STACK_BLOB || stack->blob == NULL || off == 0)
-        return;
-    uint64_t at = up ? end : off, done = 0;
-    while (done < READ_AHEAD_BYTES && stack->prefetching < READ_AHEAD_CHUNKS) {
-        struct blob_extent extent;
-        struct cache_entry *entry = NULL;
-        if ((up && at >= stack->size) || (!up && at == 0) ||
-            blob_find(stack->blob->blob, up ? at : at - 1, &extent) < 0 || extent.hole)
-            break;
-        uint64_t next = up ? extent.claim.off + extent.claim.len : extent.claim.off;
-        if (cache_peek(stack->volume->cache, key_of(stack->blob, &extent.chunk), &entry) >= 0)
-            cache_put(stack->volume->cache, &entry);
-        else
-            prefetch_start(stack, &extent.chunk);
-        done += up ? next - at : at - next;
-        at = next;
-    }
-}
-
 /* ---- the calls ---- */
 
 /* Through the descriptor of an EMPTY or PLAIN file; lock held, dropped meanwhile. */
@@ -317,23 +334,29 @@ static ssize_t read_plain(struct stack *stack, void *buf, size_t len, uint64_t o
     return r;
 }
 
-ssize_t read_stack(struct stack *stack, void *buf, size_t len, uint64_t off, bool wait)
+/* Lock held, dropped when needed. */
+static ssize_t read_any(struct stack *stack, struct sink *sink, size_t len, uint64_t off, bool wait)
 {
+    ssize_t r = 0;
     if (off > STACK_MAX_SIZE || len > STACK_MAX_SIZE - off)
         return 0;
+    if (stack->kind == STACK_BLOB && stack->blob == NULL)
+        r = wait ? stack_load(stack, false) : -EAGAIN;
+    if (r >= 0 && (stack->kind == STACK_EMPTY || stack->kind == STACK_BLOB))
+        return read_held(stack, sink, len, off, true, wait);
+    if (r >= 0)
+        r = stack->kind == STACK_PLAIN ? read_plain(stack, sink->buf, len, off, wait)
+                                       : foreign_read(stack, sink->buf, len, off, wait);
+    if (r > 0)
+        sink_place(sink, 0, (size_t)r);
+    return r;
+}
+
+ssize_t read_stack(struct stack *stack, void *buf, size_t len, uint64_t off, bool wait)
+{
+    struct sink sink = {.buf = buf};
     pthread_mutex_lock(&stack->lock);
-    ssize_t r;
-    if (stack->kind == STACK_PLAIN) {
-        r = read_plain(stack, buf, len, off, wait);
-    } else {
-        r = 0;
-        if (stack->kind == STACK_BLOB && stack->blob == NULL)
-            r = wait ? stack_load(stack, false) : -EAGAIN;
-        if (r >= 0 && stack->kind == STACK_FOREIGN)
-            r = foreign_read(stack, buf, len, off, wait);
-        else if (r >= 0)
-            r = read_held(stack, buf, len, off, true, wait);
-    }
+    ssize_t r = read_any(stack, &sink, len, off, wait);
     pthread_mutex_unlock(&stack->lock);
     return r;
 }
@@ -341,20 +364,47 @@ ssize_t read_stack(struct stack *stack, void *buf, size_t len, uint64_t off, boo
 ssize_t stack_read(struct stack *stack, void *buf, size_t len, uint64_t off, bool wait)
 {
     ssize_t r = read_stack(stack, buf, len, off, wait);
-    if (r <= 0)
-        return r;
-    atomic_fetch_add(&stack->volume->counters.bytes_out, (unsigned long long)r);
-    pthread_mutex_lock(&stack->lock);
-    read_ahead(stack, off, off + (uint64_t)r);
-    pthread_mutex_unlock(&stack->lock);
+    if (r > 0)
+        atomic_fetch_add(&stack->volume->counters.bytes_out, (unsigned long long)r);
     return r;
+}
+
+ssize_t stack_view(struct stack *stack, struct stack_reader *reader, struct stack_view *view,
+                   size_t len, uint64_t off, bool wait)
+{
+    struct sink sink = {.buf = view->buf, .view = view};
+    view->n = view->n_held = view->spent = 0;
+    pthread_mutex_lock(&stack->lock);
+    sink.way = ahead_note(stack, reader, off, len);
+    ssize_t r = read_any(stack, &sink, len, off, wait);
+    pthread_mutex_unlock(&stack->lock);
+    if (r < 0) {
+        view->spent = 0;
+        stack_view_end(stack, view);
+    } else {
+        atomic_fetch_add(&stack->volume->counters.bytes_out, (unsigned long long)r);
+    }
+    return r;
+}
+
+void stack_view_end(struct stack *stack, struct stack_view *view)
+{
+    struct cache *cache = stack->volume->cache;
+    while (view->n_held > 0) {
+        struct cache_entry *entry = view->held[--view->n_held];
+        if (view->spent >> view->n_held & 1)
+            cache_spend(cache, entry);
+        cache_put(cache, &entry);
+    }
+    view->n = 0;
 }
 
 int read_exact(struct stack *stack, void *buf, size_t len, uint64_t off)
 {
+    struct sink sink = {.buf = buf};
     pthread_mutex_lock(&stack->lock);
     ssize_t r = stack->kind == STACK_PLAIN ? read_plain(stack, buf, len, off, true)
-                                           : read_held(stack, buf, len, off, false, true);
+                                           : read_held(stack, &sink, len, off, false, true);
     pthread_mutex_unlock(&stack->lock);
     if (r >= 0 && (size_t)r < len)
         memset((uint8_t *)buf + r, 0, len - (size_t)r);
@@ -364,6 +414,7 @@ int read_exact(struct stack *stack, void *buf, size_t len, uint64_t off)
 int read_memory(struct stack *stack, void *buf, uint32_t len, uint64_t off)
 {
     struct held held = {0};
+    struct sink sink = {.buf = buf};
     uint32_t done = 0;
     while (done < len && off + done < stack->size) {
         struct blob_extent extent = {.hole = false};
@@ -371,7 +422,7 @@ int read_memory(struct stack *stack, void *buf, uint32_t len, uint64_t off)
         bool table = stack->kind == STACK_BLOB && stack->blob != NULL;
         if (!table && (!overlay_next(&stack->overlay, at, &start, &end) || start != at))
             break; /* a hole nobody has written yet */
-        ssize_t n = copy_some(stack, &held, (uint8_t *)buf + done, len - done, at, &extent);
+        ssize_t n = give_some(stack, &held, &sink, done, len - done, at, &extent);
         if (n <= 0 || extent.hole)
             break;
         done += (uint32_t)n;

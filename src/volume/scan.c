@@ -11,6 +11,10 @@
 #include "volume/pack.h"
 #include "volume/sqeazy.h"
 
+/* Compacting by itself begins above this share of dead bytes, and above this many. */
+#define DEAD_SHARE 4 /* one in four */
+#define DEAD_BYTES (1u << 20)
+
 /* ---- rows ---- */
 
 static void row_start(const struct stat *backing, const char *path, const char *state,
@@ -82,7 +86,17 @@ int scan_row(struct blob *blob, const struct stat *backing, const char *path, st
     row->voxel_y = info.voxel_y;
     row->voxel_z = info.voxel_z;
     row->digest = stats.digest;
+    if (pack_meta_lower_rung(state.meta))
+        row->again_bytes = stats.provisional_bytes > 0 ? stats.provisional_bytes : 1;
+    row->dead_bytes = scan_dead(&stats);
     return 0;
+}
+
+uint64_t scan_dead(const struct blob_stats *stats)
+{
+    uint64_t dead =
+        stats->file_bytes > stats->live_bytes ? stats->file_bytes - stats->live_bytes : 0;
+    return dead > DEAD_BYTES && dead > stats->file_bytes / DEAD_SHARE ? dead : 0;
 }
 
 int scan_header_read(const struct io *io, int fd, struct sqy_header *out)

@@ -37,6 +37,10 @@ int scan_row(struct blob *blob, const struct stat *backing, const char *path, st
 int scan_row_file(const struct io *io, int fd, const struct stat *backing, const char *path,
                   struct scan_row *out);
 
+/* Of a blob's bytes those that no extent refers to, where they are enough to make compacting it worth while;
+ * else 0. */
+uint64_t scan_dead(const struct blob_stats *stats);
+
 /* The header of any sqeazy blob. 0 (the caller frees it), -EBADMSG where it is none, or another
  * negative errno. */
 int scan_header_read(const struct io *io, int fd, struct sqy_header *out);

@@ -78,10 +78,11 @@ static void redirect(struct stack *stack, int fd)
         ;
 }
 
-/* The stack of an inode, made where there is none; volume.lock held. */
-static int get_locked(struct volume *volume, int fd, bool blob, struct stack **out)
+/* The stack of an inode, made where there is none (*made); volume.lock held. */
+static int get_locked(struct volume *volume, int fd, bool blob, struct stack **out, bool *made)
 {
     struct stat st;
+    *made = false;
     if (fstat(fd, &st) < 0)
         return -errno;
     struct stack *stack = find_stack(volume, &st);
@@ -102,6 +103,7 @@ static int get_locked(struct volume *volume, int fd, bool blob, struct stack **o
         return -ENOMEM;
     hash_stack(volume, stack);
     volume->n_stacks++;
+    *made = true;
     *out = stack;
     return 0;
 }
@@ -111,13 +113,14 @@ int stack_get(struct volume *volume, int fd, bool blob, struct stack **out)
     struct stat st;
     struct stack *stack = NULL;
     pthread_mutex_lock(&volume->lock);
-    int r = get_locked(volume, fd, blob, &stack);
+    bool made;
+    int r = get_locked(volume, fd, blob, &stack, &made);
     pthread_mutex_unlock(&volume->lock);
     if (r < 0)
         return r;
     if (stack->fd != fd)
         close(fd);
-    if (fstat(stack->fd, &st) == 0) {
+    if (!made && fstat(stack->fd, &st) == 0) {
         pthread_mutex_lock(&stack->lock);
         stack_refresh(stack, &st);
         pthread_mutex_unlock(&stack->lock);

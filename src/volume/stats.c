@@ -1,12 +1,30 @@
+/* What a mount says of itself: counters, levels, rates, and what follows from them. */
 #include "volume/core.h"
 
+#include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <yajl/yajl_gen.h>
 
-static void put_number(yajl_gen gen, const char *key, unsigned long long value)
+static void put_key(yajl_gen gen, const char *key)
 {
     yajl_gen_string(gen, (const unsigned char *)key, strlen(key));
+}
+
+static void put_number(yajl_gen gen, const char *key, unsigned long long value)
+{
+    put_key(gen, key);
     yajl_gen_integer(gen, (long long)value);
+}
+
+/* null where `known` is false. */
+static void put_real(yajl_gen gen, const char *key, bool known, double value)
+{
+    put_key(gen, key);
+    if (known)
+        yajl_gen_double(gen, value);
+    else
+        yajl_gen_null(gen);
 }
 
 static void put_gauges(yajl_gen gen, struct volume *volume)
@@ -22,6 +40,7 @@ static void put_gauges(yajl_gen gen, struct volume *volume)
     put_number(gen, "spool_bytes", (uint64_t)spool_used(volume->spool) * SPOOL_BLOCK);
     put_number(gen, "spool_limit", (uint64_t)spool_total(volume->spool) * SPOOL_BLOCK);
     put_number(gen, "queue_depth", workq_depth(volume->encoders));
+    put_number(gen, "queue_bytes", ladder_waiting(&volume->ladder));
     put_number(gen, "jobs_in_flight", atomic_load(&volume->jobs_in_flight));
     put_number(gen, "cache_bytes", cache.bytes);
     put_number(gen, "cache_limit", volume->config.cache);
@@ -50,9 +69,113 @@ static void put_counters(yajl_gen gen, struct volume_counters *c)
         {"checksum_errors", &c->checksum_errors},
         {"store_errors", &c->store_errors},
         {"checkpoints", &c->checkpoints},
+        {"chunks_target", &c->rung_chunks[LADDER_TARGET]},
+        {"chunks_fast", &c->rung_chunks[LADDER_FAST]},
+        {"chunks_raw", &c->rung_chunks[LADDER_RAW]},
+        {"bytes_target", &c->rung_bytes[LADDER_TARGET]},
+        {"bytes_fast", &c->rung_bytes[LADDER_FAST]},
+        {"bytes_raw", &c->rung_bytes[LADDER_RAW]},
+        {"chunks_reencoded", &c->chunks_again},
+        {"bytes_reencoded", &c->bytes_again},
     };
     for (size_t i = 0; i < sizeof(counters) / sizeof(counters[0]); i++)
         put_number(gen, counters[i].key, atomic_load(counters[i].value));
+}
+
+/* ---- how far behind ---- */
+
+struct lag {
+    uint64_t bytes; /* of the overlays of all stacks */
+    double planes;  /* of those whose planes are known */
+    double chunks;  /* of the others */
+};
+
+static void add_lag(struct stack *stack, struct lag *lag)
+{
+    struct layout_info info = {0};
+    pthread_mutex_lock(&stack->lock);
+    uint64_t bytes = stack->overlay.bytes;
+    if (stack->layout != NULL)
+        layout_info(stack->layout, &info);
+    pthread_mutex_unlock(&stack->lock);
+    double plane = (double)sqy_type_size((enum sqy_type)info.type) * (double)info.height *
+                   (double)info.width * info.spp;
+    lag->bytes += bytes;
+    if (info.type != LAYOUT_BYTES && plane > 0)
+        lag->planes += (double)bytes / plane;
+    else
+        lag->chunks += (double)bytes / stack->volume->config.chunk;
+}
+
+static struct lag get_lag(struct volume *volume)
+{
+    struct lag lag = {0};
+    struct stack **list;
+    unsigned n = volume_dirty_stacks(volume, &list);
+    for (unsigned i = 0; i < n; i++) {
+        add_lag(list[i], &lag);
+        stack_unref(list[i]);
+    }
+    free(list);
+    return lag;
+}
+
+static void put_lag(yajl_gen gen, struct volume *volume, double encoded_per_second)
+{
+    struct lag lag = get_lag(volume);
+    put_number(gen, "lag_bytes", lag.bytes);
+    put_real(gen, "lag_planes", true, lag.planes);
+    put_real(gen, "lag_chunks", true, lag.chunks);
+    bool known = lag.bytes == 0 || encoded_per_second > 0;
+    put_real(gen, "lag_seconds", known,
+             known && lag.bytes > 0 ? (double)lag.bytes / encoded_per_second : 0);
+}
+
+static void put_room(yajl_gen gen, struct volume *volume, double stored_per_second)
+{
+    struct statvfs st;
+    bool known = volume_statfs(volume, &st) >= 0;
+    double room = known ? (double)st.f_bavail * (double)st.f_frsize : 0;
+    known = known && stored_per_second > 0;
+    put_number(gen, "disk_free_bytes", (uint64_t)room);
+    put_real(gen, "hours_left", known, known ? room / stored_per_second / 3600 : 0);
+}
+
+static void put_rates(yajl_gen gen, struct volume *volume)
+{
+    static const char *const keys[RATES_COUNTERS] = {
+        [RATES_WRITTEN] = "written_bytes_per_second", [RATES_READ] = "read_bytes_per_second",
+        [RATES_ENCODED] = "encoded_bytes_per_second", [RATES_STORED] = "stored_bytes_per_second",
+        [RATES_DECODED] = "decoded_bytes_per_second",
+    };
+    double rates[RATES_COUNTERS];
+    rates_get(&volume->rates, rates);
+    for (unsigned i = 0; i < RATES_COUNTERS; i++)
+        put_real(gen, keys[i], true, rates[i]);
+    put_lag(gen, volume, rates[RATES_ENCODED]);
+    put_room(gen, volume, rates[RATES_STORED]);
+}
+
+static void put_ladder(yajl_gen gen, struct volume *volume)
+{
+    struct index_due due;
+    const char *rung = ladder_name((enum ladder_rung)atomic_load(&volume->rung));
+    put_key(gen, "rung");
+    put_key(gen, rung);
+    put_key(gen, "reencoding");
+    yajl_gen_bool(gen, atomic_load(&volume->reencode_runs));
+    if (index_due(volume->index, &due) < 0)
+        due = (struct index_due){0};
+    put_number(gen, "due_stacks", due.n_stacks);
+    put_number(gen, "due_reencode_bytes", due.again_bytes);
+    put_number(gen, "due_dead_bytes", due.dead_bytes);
+}
+
+static void put_ratio(yajl_gen gen, struct volume_counters *c)
+{
+    unsigned long long coded = atomic_load(&c->bytes_coded);
+    put_real(gen, "ratio", true,
+             coded > 0 ? (double)atomic_load(&c->bytes_encoded) / (double)coded : 1.0);
 }
 
 char *volume_stats_json(struct volume *volume)
@@ -64,11 +187,9 @@ char *volume_stats_json(struct volume *volume)
     yajl_gen_map_open(gen);
     put_gauges(gen, volume);
     put_counters(gen, &volume->counters);
-    unsigned long long coded = atomic_load(&volume->counters.bytes_coded);
-    yajl_gen_string(gen, (const unsigned char *)"ratio", 5);
-    yajl_gen_double(gen, coded > 0
-                             ? (double)atomic_load(&volume->counters.bytes_encoded) / (double)coded
-                             : 1.0);
+    put_ratio(gen, &volume->counters);
+    put_rates(gen, volume);
+    put_ladder(gen, volume);
     yajl_gen_map_close(gen);
     const unsigned char *text;
     size_t len;

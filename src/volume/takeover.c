@@ -22,6 +22,7 @@
 
 #include "base/log.h"
 #include "store/spool_run.h"
+#include "volume/pack.h"
 #include "volume/scan.h"
 
 #define MEMORY_DIR "/dev/shm"
@@ -307,6 +308,7 @@ static int enter(struct blob *blob, const struct spool_entry *entry)
 struct replay {
     struct takeover *takeover;
     struct blob *blob;
+    bool lower_rung; /* a chunk is on one */
 };
 
 static int replay_entry(void *ctx, const struct spool_entry *entry)
@@ -314,6 +316,7 @@ static int replay_entry(void *ctx, const struct spool_entry *entry)
     struct replay *replay = ctx;
     int r = entry->punch ? punch(replay->blob, entry->claim.off, entry->claim.len)
                          : enter(replay->blob, entry);
+    replay->lower_rung |= !entry->punch && entry->chunk.flags & BLOB_LOWER_RUNG;
     if (r != -EINVAL) /* its coded bytes are not in the file: then nobody has them */
         return r;
     replay->takeover->n_lost_entries++;
@@ -345,7 +348,7 @@ static int restore_blob(struct takeover *takeover, struct left *left)
     if (r < 0)
         return r;
     struct blob *blob = stack->blob->blob;
-    struct replay replay = {takeover, blob};
+    struct replay replay = {takeover, blob, false};
     uint64_t n_lost = takeover->n_lost_entries;
     r = spool_log_replay(takeover->volume->spool, stack->log, blob_id(blob), replay_entry, &replay);
     if (r == -ENOENT || takeover->n_lost_entries > n_lost)
@@ -358,6 +361,7 @@ static int restore_blob(struct takeover *takeover, struct left *left)
     blob_state(blob, &state);
     stack->size = left->size != SPOOL_LOG_NO_SIZE ? left->size : state.size;
     stack->mtime = left->has_mtime ? left->mtime : state.mtime;
+    stack->lower_rung = replay.lower_rung || pack_meta_lower_rung(state.meta);
     r = punch(blob, stack->size, UINT64_MAX - stack->size);
     /* Should it be made longer and the next kill come before a checkpoint. That there is no room for one
      * more entry could only be where all logs of the spool were used. */

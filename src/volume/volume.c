@@ -88,8 +88,7 @@ int volume_statfs(struct volume *volume, struct statvfs *out)
 
 /* ---- dirty stacks ---- */
 
-/* References to all dirty stacks of this moment; caller unrefs and frees. */
-static unsigned snapshot_dirty(struct volume *volume, struct stack ***out)
+unsigned volume_dirty_stacks(struct volume *volume, struct stack ***out)
 {
     pthread_mutex_lock(&volume->lock);
     unsigned n = 0;
@@ -111,7 +110,7 @@ static void tick_stack(struct stack *stack, bool pressed)
     pthread_mutex_lock(&stack->lock);
     int64_t now = now_ms(), age = now - stack->dirty_since_ms;
     bool resting = stack->error == 0 && now - stack->released_ms < STACK_REST_MS;
-    bool due = stack->modified && !stack->tend_queued && !stack->tending &&
+    bool due = stack->modified && !stack->tend_queued && !stack->tending && !stack->reencoding &&
                (age >= VOLUME_DIRTY_AGE_MS || (stack->writers == 0 && !resting) ||
                 (pressed && stack->overlay.bytes >= stack->volume->config.chunk));
     if (due)
@@ -131,13 +130,50 @@ static bool is_pressed(struct volume *volume)
 static void tick(struct volume *volume)
 {
     struct stack **list;
-    unsigned n = snapshot_dirty(volume, &list);
+    unsigned n = volume_dirty_stacks(volume, &list);
     bool pressed = is_pressed(volume);
     for (unsigned i = 0; i < n; i++) {
         tick_stack(list[i], pressed);
         stack_unref(list[i]);
     }
     free(list);
+}
+
+static void say_rung(struct volume *volume)
+{
+    switch (volume->watch.said) {
+    case LADDER_TARGET:
+        log_info("encoders keep up again: all chunks get their pipeline");
+        break;
+    case LADDER_FAST:
+        log_info("encoders cannot keep up: some chunks get a faster pipeline, until writers pause");
+        break;
+    default:
+        log_info("encoders cannot keep up: some chunks are stored raw, until writers pause");
+        break;
+    }
+}
+
+/* What is counted, looked at. */
+static void look(struct volume *volume)
+{
+    const struct volume_counters *c = &volume->counters;
+    const struct rates_look now = {now_ms(),
+                                   {[RATES_WRITTEN] = atomic_load(&c->bytes_in),
+                                    [RATES_READ] = atomic_load(&c->bytes_out),
+                                    [RATES_ENCODED] = atomic_load(&c->bytes_encoded),
+                                    [RATES_STORED] = atomic_load(&c->bytes_coded),
+                                    [RATES_DECODED] = atomic_load(&c->bytes_decoded)}};
+    uint64_t chunks[LADDER_RUNGS];
+    for (unsigned i = 0; i < LADDER_RUNGS; i++)
+        chunks[i] = atomic_load(&c->rung_chunks[i]);
+    if (!rates_look(&volume->rates,
+                    &now)) /* the ticker looks around whenever a writer finds little room */
+        return;
+    if (ladder_look(&volume->watch, chunks, now.ms)) {
+        atomic_store(&volume->rung, volume->watch.said);
+        say_rung(volume);
+    }
 }
 
 static void *tick_thread(void *arg)
@@ -152,6 +188,7 @@ static void *tick_thread(void *arg)
             break;
         pthread_mutex_unlock(&volume->lock);
         tick(volume);
+        look(volume);
         scratch_tick(volume->scratches);
         pthread_mutex_lock(&volume->lock);
     }
@@ -175,7 +212,7 @@ int volume_drain(struct volume *volume)
 {
     struct stack **list;
     int result = 0;
-    unsigned n = snapshot_dirty(volume, &list);
+    unsigned n = volume_dirty_stacks(volume, &list);
     if (list == NULL)
         return -ENOMEM;
     for (unsigned i = 0; i < n; i++) {
@@ -214,6 +251,10 @@ static int start_threads(const struct opening *opening)
     if (r >= 0) {
         r = -pthread_create(&volume->refiller, NULL, notes_refill_thread, volume);
         volume->refiller_runs = r >= 0;
+    }
+    if (r >= 0 && !volume->config.read_only) {
+        r = -pthread_create(&volume->reencoder, NULL, reencode_thread, volume);
+        volume->reencoder_runs = r >= 0;
     }
     return r < 0 ? opening_fail(opening, r, "cannot start threads: %s", strerror(-r)) : 0;
 }
@@ -282,7 +323,7 @@ static int drain_into_reserve(struct volume *volume)
 static void name_unsaved(struct volume *volume)
 {
     struct stack **list;
-    unsigned n = snapshot_dirty(volume, &list);
+    unsigned n = volume_dirty_stacks(volume, &list);
     for (unsigned i = 0; i < n; i++) {
         char path[PATH_MAX] = "(a file without a name)";
         tree_path(volume->tree, list[i]->fd, path, sizeof(path));
@@ -305,6 +346,9 @@ static void init_locks(struct volume *volume)
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
     pthread_mutex_init(&volume->lock, NULL);
     pthread_cond_init(&volume->tick, &attr);
+    pthread_cond_init(&volume->idle, &attr);
+    ladder_init(&volume->ladder);
+    rates_init(&volume->rates);
     pthread_mutex_init(&volume->statfs_lock, NULL);
     pthread_condattr_destroy(&attr);
 }
@@ -313,13 +357,17 @@ static void stop_threads(struct volume *volume)
 {
     pthread_mutex_lock(&volume->lock);
     volume->closing = true;
+    atomic_store(&volume->ending, true);
     pthread_cond_broadcast(&volume->tick);
+    pthread_cond_broadcast(&volume->idle);
     pthread_mutex_unlock(&volume->lock);
+    if (volume->reencoder_runs)
+        pthread_join(volume->reencoder, NULL);
     if (volume->refiller_runs)
         pthread_join(volume->refiller, NULL);
     if (volume->ticker_runs)
         pthread_join(volume->ticker, NULL);
-    volume->refiller_runs = volume->ticker_runs = false;
+    volume->refiller_runs = volume->ticker_runs = volume->reencoder_runs = false;
 }
 
 static void free_volume(struct volume *volume)
@@ -340,6 +388,8 @@ static void free_volume(struct volume *volume)
     lock_release(&volume->lock_fd);
     if (volume->state_fd >= 0)
         close(volume->state_fd);
+    ladder_destroy(&volume->ladder);
+    rates_destroy(&volume->rates);
     free(volume);
 }
 

@@ -10,11 +10,13 @@
 #include <stdint.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <sys/uio.h>
 
 #include "codec/sqy.h"
 #include "image/layout.h"
 #include "store/tree.h"
 
+struct cache_entry;
 struct volume;
 struct stack;
 
@@ -104,6 +106,37 @@ bool stack_is_slow(struct stack *stack);
  * would have to read the disk or decode. EIO for a damaged chunk, which is logged. */
 ssize_t stack_read(struct stack *stack, void *buf, size_t len, uint64_t off, bool wait);
 
+/* Where one open handle reads, for decoding ahead of it. Zero at first; the stack's lock guards it. */
+struct stack_reader {
+    uint64_t from, to;            /* the bytes it has asked for in one piece: its run */
+    unsigned way;                 /* in which that grows */
+    uint64_t start;               /* of that run, ... */
+    int64_t stride;               /* ... less that of the one before, ... */
+    unsigned repeats;             /* ... which has been the same so often */
+    uint64_t last_run;            /* length of the one before; 0: none */
+    uint64_t issued, next_issued; /* how far chunks were started: of this run, of the next */
+    bool counted;                 /* in volume.n_readers */
+};
+
+/* Bytes that were read, where they are: in `buf`, which is the caller's and as long as what is asked for,
+ * or in chunks in the cache, which it holds. */
+#define STACK_VIEW_HELD 16
+struct stack_view {
+    void *buf;
+    struct iovec iov[2 * STACK_VIEW_HELD + 1];
+    unsigned n, n_held;
+    uint32_t spent; /* of those held, by bit: the reader has passed them */
+    struct cache_entry *held[STACK_VIEW_HELD];
+};
+
+/* As stack_read(), without copying what is in the cache, and for a reader ahead of whom is decoded. Where
+ * it returns >= 0 the caller ends the view. */
+ssize_t stack_view(struct stack *stack, struct stack_reader *reader, struct stack_view *view,
+                   size_t len, uint64_t off, bool wait);
+void stack_view_end(struct stack *stack, struct stack_view *view);
+/* The handle is being closed; nothing reads with it. */
+void stack_reader_end(struct stack *stack, struct stack_reader *reader);
+
 /* All of it is accepted, or an error: -EAGAIN where !wait and the spool is full, -ENOSPC where the
  * backing filesystem could not take it in the worst case, -EFBIG. */
 int stack_write(struct stack *stack, const void *buf, size_t len, uint64_t off, bool wait);
@@ -125,6 +158,8 @@ int stack_error(struct stack *stack);
 /* Fixes size, blocks and mtime of a stat of the backing file to what the mount shows. Reads the
  * blob's last checkpoint where index and memory do not know it. */
 int stack_getattr(struct stack *stack, struct stat *st);
+/* Whether stack_getattr() would answer from memory: asks the index where that is not in use. */
+bool stack_knows_attr(struct stack *stack);
 /* As utimensat(2): either may be UTIME_OMIT or UTIME_NOW. */
 int stack_utimens(struct stack *stack, const struct timespec times[2]);
 

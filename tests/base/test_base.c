@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -121,6 +122,46 @@ static void workq_of_one_thread_keeps_order(void **state)
     assert_int_equal(next, 100);
 }
 
+struct gate {
+    struct work work;
+    sem_t entered, go;
+};
+
+static void gate_run(struct work *work)
+{
+    struct gate *gate = (struct gate *)work;
+    sem_post(&gate->entered);
+    sem_wait(&gate->go);
+}
+
+static void urgent_work_goes_before_what_is_not(void **state)
+{
+    (void)state;
+    static const int order[] = {2, 3, 0, 1, 4}; /* in which they are pushed below */
+    struct workq *queue;
+    struct gate gate = {.work = {gate_run, NULL}};
+    struct ordered jobs[5];
+    int next = 0;
+    sem_init(&gate.entered, 0, 0);
+    sem_init(&gate.go, 0, 0);
+    assert_int_equal(workq_create("test", 1, &queue), 0);
+    workq_push(queue, &gate.work);
+    sem_wait(&gate.entered);
+    for (int i = 0; i < 5; i++) {
+        jobs[i] = (struct ordered){{order_run, NULL}, order[i], &next};
+        if (order[i] < 2)
+            workq_push_urgent(queue, &jobs[i].work);
+        else
+            workq_push(queue, &jobs[i].work);
+    }
+    assert_int_equal(workq_depth(queue), 5);
+    sem_post(&gate.go);
+    workq_destroy(&queue);
+    assert_int_equal(next, 5);
+    sem_destroy(&gate.entered);
+    sem_destroy(&gate.go);
+}
+
 /* A disk that gives and takes one byte at a time. */
 static ssize_t slow_pread(const struct io *io, int fd, void *buf, size_t len, uint64_t off)
 {
@@ -227,6 +268,7 @@ int main(void)
         cmocka_unit_test(checksum_is_the_one_in_the_format),
         cmocka_unit_test(workq_runs_everything_before_it_goes),
         cmocka_unit_test(workq_of_one_thread_keeps_order),
+        cmocka_unit_test(urgent_work_goes_before_what_is_not),
         cmocka_unit_test(quoted_names_are_one_line),
         cmocka_unit_test(clocks_count_in_their_units),
         cmocka_unit_test(short_reads_and_writes_are_continued),

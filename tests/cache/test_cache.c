@@ -139,6 +139,116 @@ static void entry_larger_than_the_cache_is_given_all_the_same(void **state)
     cache_destroy(&cache);
 }
 
+static void ahead(struct cache *cache, uint64_t chunk, uint8_t value)
+{
+    struct fill fill = {.value = value};
+    assert_int_equal(cache_ahead(cache, key(1, chunk), LEN, fill_value, &fill), 0);
+    assert_int_equal(fill.calls, 1);
+    assert_int_equal(cache_ahead(cache, key(1, chunk), LEN, fill_value, &fill), 0);
+    assert_int_equal(fill.calls, 1);
+    cache_check(cache);
+}
+
+static void spend(struct cache *cache, uint64_t chunk)
+{
+    struct cache_entry *entry;
+    assert_int_equal(cache_peek(cache, key(1, chunk), &entry), 0);
+    cache_spend(cache, entry);
+    cache_put(cache, &entry);
+    cache_check(cache);
+}
+
+static void what_a_reader_has_passed_goes_first(void **state)
+{
+    (void)state;
+    struct cache *cache = cache_of_three();
+    for (unsigned i = 1; i <= 3; i++)
+        assert_true(touch(cache, key(1, i), 7));
+    spend(cache, 2);
+    spend(cache, 3);
+    assert_true(touch(cache, key(1, 4), 8));
+    assert_true(cache_has(cache, key(1, 1)) && cache_has(cache, key(1, 2)));
+    assert_false(cache_has(cache, key(1, 3)));
+    assert_false(touch(cache, key(1, 2), 7)); /* somebody wants it all the same */
+    assert_true(touch(cache, key(1, 5), 8));
+    assert_true(cache_has(cache, key(1, 2)));
+    assert_false(cache_has(cache, key(1, 1)));
+    cache_destroy(&cache);
+}
+
+static void what_is_read_ahead_waits_for_its_reader(void **state)
+{
+    (void)state;
+    struct cache *cache = cache_of_three();
+    ahead(cache, 1, 7);
+    for (unsigned i = 2; i <= 9; i++)
+        assert_true(touch(cache, key(1, i), 8));
+    assert_true(cache_has(cache, key(1, 1)));
+    assert_false(touch(cache, key(1, 1), 7));
+    for (unsigned i = 10; i <= 12; i++)
+        assert_true(touch(cache, key(1, i), 8));
+    assert_false(cache_has(cache, key(1, 1)));
+    cache_destroy(&cache);
+}
+
+static void what_no_reader_comes_for_does_not_fill_the_cache(void **state)
+{
+    (void)state;
+    struct cache *cache = cache_of_three();
+    for (unsigned i = 1; i <= 3; i++)
+        ahead(cache, i, 7);
+    assert_true(touch(cache, key(1, 4), 8));
+    assert_true(touch(cache, key(1, 5), 8));
+    assert_false(touch(cache, key(1, 4), 8));
+    assert_true(cache_has(cache, key(1, 3)));
+    assert_false(cache_has(cache, key(1, 1)));
+    assert_false(cache_has(cache, key(1, 2)));
+    cache_destroy(&cache);
+}
+
+/* One after the other; how many places their bytes had. */
+static unsigned places_of_twenty(struct cache *cache, size_t len, bool spent)
+{
+    const void *seen[20] = {NULL};
+    unsigned n_seen = 0;
+    for (unsigned i = 0; i < 20; i++) {
+        struct fill fill = {.value = (uint8_t)i};
+        struct cache_entry *entry;
+        assert_int_equal(cache_get(cache, key(1, i), len, fill_value, &fill, &entry), 0);
+        assert_true(holds(entry, (uint8_t)i, len));
+        unsigned at = 0;
+        while (at < n_seen && seen[at] != cache_data(entry))
+            at++;
+        if (at == n_seen)
+            seen[n_seen++] = cache_data(entry);
+        if (spent)
+            cache_spend(cache, entry);
+        cache_put(cache, &entry);
+        cache_check(cache);
+    }
+    return n_seen;
+}
+
+static void a_full_cache_touches_no_fresh_memory(void **state)
+{
+    (void)state;
+    enum { BIG = 300000 };
+    struct cache *cache;
+    assert_int_equal(cache_create(3 * BIG + 3 * LEN, &cache), 0);
+    assert_int_equal(places_of_twenty(cache, BIG, false), 3);
+    cache_destroy(&cache);
+}
+
+static void a_sequential_reader_touches_an_eighth_of_the_cache(void **state)
+{
+    (void)state;
+    enum { BIG = 300000 };
+    struct cache *cache;
+    assert_int_equal(cache_create(40 * BIG, &cache), 0);
+    assert_int_equal(places_of_twenty(cache, BIG, true), 5);
+    cache_destroy(&cache);
+}
+
 static void failed_fill_leaves_nothing(void **state)
 {
     (void)state;
@@ -440,6 +550,11 @@ int main(void)
         cmocka_unit_test(least_recently_used_goes_first),
         cmocka_unit_test(referenced_entries_stay_beyond_the_limit),
         cmocka_unit_test(entry_larger_than_the_cache_is_given_all_the_same),
+        cmocka_unit_test(what_a_reader_has_passed_goes_first),
+        cmocka_unit_test(what_is_read_ahead_waits_for_its_reader),
+        cmocka_unit_test(what_no_reader_comes_for_does_not_fill_the_cache),
+        cmocka_unit_test(a_full_cache_touches_no_fresh_memory),
+        cmocka_unit_test(a_sequential_reader_touches_an_eighth_of_the_cache),
         cmocka_unit_test(failed_fill_leaves_nothing),
         cmocka_unit_test(one_chunk_with_two_lengths_is_two_entries),
         cmocka_unit_test(impossible_length_is_enomem),

@@ -88,9 +88,18 @@ class Mounted(Place):
     def test_stats(self):
         stats = json.loads(self.good("stats", "--json", self.mount))
         self.assertIsInstance(stats, dict)
+        for key in ["bytes_written", "written_bytes_per_second", "stored_bytes_per_second", "read_bytes_per_second",
+                    "queue_depth", "queue_bytes", "lag_planes", "lag_chunks", "lag_seconds", "hours_left",
+                    "chunks_target", "bytes_target", "chunks_fast", "bytes_fast", "chunks_raw", "bytes_raw",
+                    "chunks_reencoded", "due_stacks", "due_reencode_bytes", "ratio", "disk_free_bytes"]:
+            self.assertIsInstance(stats[key], (int, float, type(None)), key)
+        self.assertEqual(stats["bytes_written"], len(self.data))
+        self.assertEqual(stats["rung"], "target")
+        self.assertIs(stats["reencoding"], False)
         text = self.good("stats", self.mount).decode()
-        for key, value in stats.items():
-            self.assertIn(key, text)
+        lines = [line.split()[0] for line in text.splitlines()]
+        self.assertEqual(lines, ["in", "store", "out", "lag", "rung", "later", "disk", "cache", "stacks"])
+        self.assertNotIn("nan", text)
         self.failed("stats", self.file)
 
     def test_verify(self):

@@ -152,6 +152,8 @@ static int assert_extreme(void *ctx, const struct index_row *row)
     assert_memory_equal(&row->voxel_z, &want->voxel_z, sizeof(double));
     assert_int_equal(row->digest, want->digest);
     assert_string_equal(row->state, want->state);
+    assert_int_equal(row->again_bytes, want->again_bytes);
+    assert_int_equal(row->dead_bytes, want->dead_bytes);
     return 7;
 }
 
@@ -181,6 +183,8 @@ static void values_are_exact(void **state)
         .voxel_z = INFINITY,
         .digest = 0x8000000000000001,
         .state = "damaged",
+        .again_bytes = UINT64_MAX - 2,
+        .dead_bytes = 1ull << 62,
     };
 
     for (unsigned reopened = 0; reopened < 2; reopened++) {
@@ -589,11 +593,59 @@ static void foreign_files_are_replaced(void **state)
     assert_opens_empty_and_works(place->db);
 }
 
+static void put_due(struct index *index, const char *path, uint64_t again, uint64_t dead)
+{
+    struct index_row row = make_row(path, 1);
+
+    row.again_bytes = again;
+    row.dead_bytes = dead;
+    assert_int_equal(index_put(index, &row), 0);
+}
+
+static int take_path(void *ctx, const struct index_row *row)
+{
+    strcpy(ctx, row->path);
+    return 0;
+}
+
+static void what_is_due_is_found_in_order_and_summed(void **state)
+{
+    struct place *place = *state;
+    struct index *index;
+    struct index_due due;
+    char path[64] = "";
+
+    assert_int_equal(index_open(place->db, &index), 0);
+    assert_int_equal(index_due(index, &due), 0);
+    assert_int_equal(due.n_stacks, 0);
+    assert_int_equal(index_next_due(index, "", take_path, path), -ENOENT);
+    put_due(index, "a", 0, 0);
+    put_due(index, "b", 10, 0);
+    put_due(index, "c/d", 0, 5);
+    put_due(index, "c/e", 7, 1);
+    put_due(index, "f", 8, 0);
+    put_due(index, "f", 0, 0);
+    assert_int_equal(index_due(index, &due), 0);
+    assert_int_equal(due.n_stacks, 3);
+    assert_int_equal(due.again_bytes, 17);
+    assert_int_equal(due.dead_bytes, 6);
+    for (unsigned i = 0; i < 3; i++) {
+        static const char *const paths[] = {"b", "c/d", "c/e"};
+        assert_int_equal(index_next_due(index, path, take_path, path), 0);
+        assert_string_equal(path, paths[i]);
+    }
+    assert_int_equal(index_next_due(index, path, take_path, path), -ENOENT);
+    sql(place->db, "UPDATE stacks SET again_bytes = 11 WHERE path = CAST('b' AS BLOB)");
+    assert_int_equal(index_next_due(index, "", take_path, path), 0);
+    assert_string_equal(path, "c/d"); /* a changed row is none, and hides none */
+    index_close(&index);
+}
+
 static void other_schemas_are_replaced(void **state)
 {
     static const char *const changes[] = {
-        "PRAGMA user_version = 2",
-        "PRAGMA user_version = 4",
+        "PRAGMA user_version = 3",
+        "PRAGMA user_version = 5",
         "PRAGMA user_version = 0",
         "PRAGMA application_id = 5",
         "ALTER TABLE stacks RENAME TO other",
@@ -613,11 +665,11 @@ static void other_schemas_are_replaced(void **state)
 static void changed_rows_are_no_rows(void **state)
 {
     static const char *const columns[] = {
-        "ino",          "stored_bytes", "stored_mtime", "stored_mtime_ns",
-        "stored_ctime", "plain_bytes",  "mtime",        "mtime_ns",
-        "depth",        "height",       "width",        "spp",
-        "channels",     "planes",       "timepoints",   "voxel_x",
-        "voxel_z",      "digest",       "sum",
+        "ino",         "stored_bytes", "stored_mtime", "stored_mtime_ns", "stored_ctime",
+        "plain_bytes", "mtime",        "mtime_ns",     "depth",           "height",
+        "width",       "spp",          "channels",     "planes",          "timepoints",
+        "voxel_x",     "voxel_z",      "digest",       "again_bytes",     "dead_bytes",
+        "sum",
     };
     struct place *place = *state;
     struct index *index;
@@ -941,6 +993,7 @@ int main(void)
         cmocka_unit_test(hard_links_share_an_inode),
         cmocka_unit_test(callbacks_may_change_the_index),
         WITH_PLACE(foreign_files_are_replaced),
+        WITH_PLACE(what_is_due_is_found_in_order_and_summed),
         WITH_PLACE(other_schemas_are_replaced),
         WITH_PLACE(changed_rows_are_no_rows),
         WITH_PLACE(what_cannot_be_opened_says_why),

@@ -153,7 +153,8 @@ static void plane_written(struct studio *studio, bool stop)
 static int write_planes(struct studio *studio, int fd)
 {
     struct stackfile *file = NULL;
-    int r = stackfile_create(fd, &studio->job->file, &file);
+    struct stackfile_sink sink = stackfile_to(&fd);
+    int r = stackfile_create(&sink, &studio->job->file, &file);
     if (r < 0) {
         plane_written(studio, true);
         return r;

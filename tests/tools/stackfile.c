@@ -12,7 +12,7 @@
 enum tiff_type { TIFF_ASCII = 2, TIFF_SHORT = 3, TIFF_LONG = 4, TIFF_LONG8 = 16 };
 
 struct stackfile {
-    int fd;
+    struct stackfile_sink sink;
     struct stackfile_spec spec;
     uint64_t position;
     uint64_t plane_bytes;
@@ -137,25 +137,17 @@ static void put_ifd(struct bytes *bytes, const struct ifd *ifd)
         put(bytes, (unsigned char)ifd->description[i], 1);
 }
 
-static int write_all(struct stackfile *file, const void *data, size_t len)
+static int append(struct stackfile *file, const void *data, size_t len)
 {
-    const char *at = data;
-    while (len > 0) {
-        ssize_t n = write(file->fd, at, len);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return -errno;
-        at += n;
-        len -= (size_t)n;
-        file->position += (uint64_t)n;
-    }
-    return 0;
+    int r = file->sink.append(file->sink.ctx, data, len);
+    if (r >= 0)
+        file->position += len;
+    return r;
 }
 
 static int write_bytes(struct stackfile *file, struct bytes *bytes)
 {
-    int r = bytes->failed ? -ENOMEM : write_all(file, bytes->data, bytes->len);
+    int r = bytes->failed ? -ENOMEM : append(file, bytes->data, bytes->len);
     free(bytes->data);
     *bytes = (struct bytes){.spec = &file->spec};
     return r;
@@ -217,8 +209,8 @@ static int patch_link(struct stackfile *file, uint64_t to)
 {
     struct bytes bytes = {.spec = &file->spec};
     put(&bytes, to, word(&file->spec));
-    ssize_t n = bytes.failed ? -1 : pwrite(file->fd, bytes.data, bytes.len, (off_t)file->link);
-    int r = bytes.failed ? -ENOMEM : n < 0 ? -errno : (size_t)n < bytes.len ? -EIO : 0;
+    int r = bytes.failed ? -ENOMEM
+                         : file->sink.patch(file->sink.ctx, bytes.data, bytes.len, file->link);
     free(bytes.data);
     return r;
 }
@@ -266,12 +258,41 @@ static bool too_long(const struct stackfile *file)
     return (file->plane_bytes + 256 + strips) * spec->depth > UINT32_MAX;
 }
 
-int stackfile_create(int fd, const struct stackfile_spec *spec, struct stackfile **out)
+static int fd_append(void *ctx, const void *data, size_t len)
+{
+    const int *fd = ctx;
+    const char *at = data;
+    while (len > 0) {
+        ssize_t n = write(*fd, at, len);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return -errno;
+        at += n;
+        len -= (size_t)n;
+    }
+    return 0;
+}
+
+static int fd_patch(void *ctx, const void *data, size_t len, uint64_t at)
+{
+    const int *fd = ctx;
+    ssize_t n = pwrite(*fd, data, len, (off_t)at);
+    return n < 0 ? -errno : (size_t)n < len ? -EIO : 0;
+}
+
+struct stackfile_sink stackfile_to(int *fd)
+{
+    return (struct stackfile_sink){fd_append, fd_patch, fd};
+}
+
+int stackfile_create(const struct stackfile_sink *sink, const struct stackfile_spec *spec,
+                     struct stackfile **out)
 {
     struct stackfile *file = calloc(1, sizeof(*file));
     if (!file)
         return -ENOMEM;
-    file->fd = fd;
+    file->sink = *sink;
     file->spec = *spec;
     file->plane_bytes = 2ull * spec->width * spec->height;
     int r = too_long(file) ? -EFBIG : start(file);
@@ -288,7 +309,7 @@ int stackfile_plane(struct stackfile *file, uint16_t *plane)
     uint64_t voxels = file->position;
     for (uint64_t i = 0; file->spec.big_endian && i < file->plane_bytes / 2; i++)
         plane[i] = htobe16(plane[i]);
-    int r = write_all(file, plane, file->plane_bytes);
+    int r = append(file, plane, file->plane_bytes);
     if (r < 0)
         return r;
     file->n_planes++;

@@ -1,9 +1,9 @@
-/* Writes 16-bit planes to a descriptor as a raw volume or a TIFF, in the manner of several
- * programs. */
+/* Writes 16-bit planes as a raw volume or a TIFF, in the manner of several programs. */
 #ifndef SQYFS_TOOLS_STACKFILE_H
 #define SQYFS_TOOLS_STACKFILE_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 enum stackfile_style {
@@ -20,11 +20,21 @@ struct stackfile_spec {
     uint32_t width, height, depth;
 };
 
+/* Where the bytes go. Each takes all `len` bytes: 0 or a negative errno. */
+struct stackfile_sink {
+    int (*append)(void *ctx, const void *data, size_t len);
+    int (*patch)(void *ctx, const void *data, size_t len, uint64_t at); /* of PAGES alone */
+    void *ctx;
+};
+
 struct stackfile;
 
-/* `fd` is borrowed, written from its start on; PAGES needs to seek in it. -EFBIG where a classic
- * TIFF would pass 4 GiB. */
-int stackfile_create(int fd, const struct stackfile_spec *spec, struct stackfile **out);
+/* -EFBIG where a classic TIFF would pass 4 GiB. */
+int stackfile_create(const struct stackfile_sink *sink, const struct stackfile_spec *spec,
+                     struct stackfile **out);
+
+/* Into a file from its start on. `fd` is the sink's ctx: borrowed, and in place until the end. */
+struct stackfile_sink stackfile_to(int *fd);
 
 /* Writes the next plane. `plane` is in the machine's byte order and is swapped in place where need
  * be. */

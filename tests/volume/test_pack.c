@@ -204,9 +204,10 @@ static void meta_is_read_as_it_was_written(void **state)
                                .voxel_z = 5e-7,
                                .pixel_hash = true};
     struct layout_info back;
-    char *meta = pack_meta_write(&info);
+    char *meta = pack_meta_write(&info, true);
     assert_non_null(meta);
     assert_int_equal(pack_meta_parse(meta, &back), 0);
+    assert_true(pack_meta_lower_rung(meta));
     assert_int_equal(back.type, info.type);
     assert_true(back.big_endian && back.one_volume && back.pixel_hash);
     assert_int_equal(back.depth, 65);
@@ -215,9 +216,11 @@ static void meta_is_read_as_it_was_written(void **state)
     free(meta);
     static const char *const hostile[] = {"{", "[]", "{\"depth\":-1,\"width\":\"x\",\"type\":7}",
                                           "{\"depth\":99999999999999999999999}", "null"};
-    for (size_t i = 0; i < sizeof(hostile) / sizeof(hostile[0]); i++)
+    for (size_t i = 0; i < sizeof(hostile) / sizeof(hostile[0]); i++) {
+        assert_false(pack_meta_lower_rung(hostile[i]));
         if (pack_meta_parse(hostile[i], &back) == 0)
             assert_true(back.width == 0 && back.type == LAYOUT_BYTES);
+    }
 }
 
 int main(void)

@@ -1,0 +1,15 @@
+/* Decoding ahead of readers, see ahead.c. Inside the room. */
+#ifndef SQYFS_VOLUME_AHEAD_H
+#define SQYFS_VOLUME_AHEAD_H
+
+#include "volume/core.h"
+
+/* Which way a reader goes through a stack. */
+enum ahead_way { AHEAD_NOWHERE, AHEAD_UP, AHEAD_DOWN };
+
+/* A reader is about to read [off, off+len): starts what it will probably want next. Returns the way it
+ * goes. stack.lock held. */
+enum ahead_way ahead_note(struct stack *stack, struct stack_reader *reader, uint64_t off,
+                          uint64_t len);
+
+#endif

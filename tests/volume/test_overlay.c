@@ -18,7 +18,7 @@ struct model {
 static void check_against(const struct overlay *overlay, const struct model *model)
 {
     uint64_t start, end, at = 0, bytes = 0;
-    static uint8_t buf[SPOOL_BLOCK];
+    static uint8_t buf[SPAN];
     while (overlay_next(overlay, at, &start, &end)) {
         assert_true(start >= at && end > start && end <= SPAN);
         for (uint64_t i = at; i < start; i++)

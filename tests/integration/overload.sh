@@ -58,14 +58,18 @@ for blob in "$STORE"/*.sqy; do
 done
 
 note "overload that lasts is told, and its end"
+said=$(wc -l <"$WORK/daemon.log")
+says() {
+    tail -n "+$((said + 1))" "$WORK/daemon.log" | grep -q "$1"
+}
 attach "$OPTIONS"
 n=0
-until grep -q "encoders cannot keep up" "$WORK/daemon.log"; do
+until says "encoders cannot keep up"; do
     cp "$WORK/1.src" "$MNT/3.raw"
     n=$((n + 1))
     [ $n -lt 300 ] || fail "nobody tells of it"
 done
-until grep -q "encoders keep up again" "$WORK/daemon.log"; do
+until says "encoders keep up again"; do
     sleep 0.1
 done
 cp "$WORK/1.src" "$REF/3.raw"

@@ -34,6 +34,28 @@ static int judge_end(struct source *source)
     return cut < 0 ? cut : 0;
 }
 
+/* One that a mount appends to seems cut where it gets a checkpoint and a new header between our looks
+ * at it, but not twice. */
+static int open_blob(struct source *source)
+{
+    int r;
+    unsigned looks = 0;
+    do {
+        blob_close(&source->blob);
+        int own = fcntl(source->fd, F_DUPFD_CLOEXEC, 0);
+        if (own < 0)
+            return -errno;
+        r = blob_open(&io_system, own, false, &source->blob);
+        if (r < 0)
+            close(own);
+        else
+            r = judge_end(source);
+    } while (r >= 0 && source->end == SOURCE_CUT && ++looks < 2);
+    if (r < 0)
+        blob_close(&source->blob);
+    return r;
+}
+
 int source_open_fd(int fd, struct source *out)
 {
     memset(out, 0, sizeof(*out));
@@ -45,18 +67,8 @@ int source_open_fd(int fd, struct source *out)
     out->empty = out->st.st_size == 0;
     if (out->empty)
         return 0;
-    int own = fcntl(fd, F_DUPFD_CLOEXEC, 0);
-    if (own < 0)
-        return -errno;
-    int r = blob_open(&io_system, own, false, &out->blob);
-    if (r < 0) {
-        close(own);
-        return r == -EMEDIUMTYPE ? open_upstream(out) : r;
-    }
-    r = judge_end(out);
-    if (r < 0)
-        blob_close(&out->blob);
-    return r;
+    int r = open_blob(out);
+    return r == -EMEDIUMTYPE ? open_upstream(out) : r;
 }
 
 int source_open(const char *path, struct source *out)

@@ -235,7 +235,7 @@ static int read_and_reply(fuse_req_t req, struct handle *handle, void *buffer, s
         fuse_reply_iov(req, view.iov, (int)view.n);
     else
         fuse_reply_buf(req, NULL, 0);
-    stack_view_end(stack, &view);
+    stack_view_end(&view); /* by now all else may be gone */
     return 0;
 }
 

@@ -374,22 +374,23 @@ ssize_t stack_view(struct stack *stack, struct stack_reader *reader, struct stac
 {
     struct sink sink = {.buf = view->buf, .view = view};
     view->n = view->n_held = view->spent = 0;
+    view->cache = stack->volume->cache;
     pthread_mutex_lock(&stack->lock);
     sink.way = ahead_note(stack, reader, off, len);
     ssize_t r = read_any(stack, &sink, len, off, wait);
     pthread_mutex_unlock(&stack->lock);
     if (r < 0) {
         view->spent = 0;
-        stack_view_end(stack, view);
+        stack_view_end(view);
     } else {
         atomic_fetch_add(&stack->volume->counters.bytes_out, (unsigned long long)r);
     }
     return r;
 }
 
-void stack_view_end(struct stack *stack, struct stack_view *view)
+void stack_view_end(struct stack_view *view)
 {
-    struct cache *cache = stack->volume->cache;
+    struct cache *cache = view->cache;
     while (view->n_held > 0) {
         struct cache_entry *entry = view->held[--view->n_held];
         if (view->spent >> view->n_held & 1)

@@ -121,8 +121,10 @@ struct stack_reader {
 /* Bytes that were read, where they are: in `buf`, which is the caller's and as long as what is asked for,
  * or in chunks in the cache, which it holds. */
 #define STACK_VIEW_HELD 16
+struct cache;
 struct stack_view {
     void *buf;
+    struct cache *cache;
     struct iovec iov[2 * STACK_VIEW_HELD + 1];
     unsigned n, n_held;
     uint32_t spent; /* of those held, by bit: the reader has passed them */
@@ -130,10 +132,11 @@ struct stack_view {
 };
 
 /* As stack_read(), without copying what is in the cache, and for a reader ahead of whom is decoded. Where
- * it returns >= 0 the caller ends the view. */
+ * it returns >= 0 the caller ends the view: it may outlive the stack, which goes when its last user has got
+ * his answer, but not the volume. */
 ssize_t stack_view(struct stack *stack, struct stack_reader *reader, struct stack_view *view,
                    size_t len, uint64_t off, bool wait);
-void stack_view_end(struct stack *stack, struct stack_view *view);
+void stack_view_end(struct stack_view *view);
 /* The handle is being closed; nothing reads with it. */
 void stack_reader_end(struct stack *stack, struct stack_reader *reader);
 

@@ -81,7 +81,7 @@ static void look(struct shelf *shelf, struct stack_reader *reader, uint64_t off,
         len = shelf->len - off;
     assert_int_equal(stack_view(shelf->stack, reader, &view, len, off, true), len);
     expect_view(&view, shelf->data + off, len);
-    stack_view_end(shelf->stack, &view);
+    stack_view_end(&view);
     wait_ahead(shelf->rig.volume);
     cache_check(shelf->rig.volume->cache);
 }
@@ -251,7 +251,7 @@ static void what_is_shown_stays_while_a_writer_replaces_it(void **state)
     for (size_t i = 0; i < PLANE; i++)
         next[i] ^= 0x5a;
     expect_view(&old, next, PLANE);
-    stack_view_end(shelf.stack, &old);
+    stack_view_end(&old);
     for (uint64_t from = 0; from < shelf.len; from += PIECE)
         look(&shelf, &reader, from, PIECE);
     stack_reader_end(shelf.stack, &reader);

@@ -295,6 +295,8 @@ static const char *state_name(const struct stack *stack)
         return "damaged";
     if (stack->kind == STACK_PLAIN)
         return "plain";
+    if (stack->kind == STACK_BLOB && stack->overlay.bytes == 0 && !stack->unsettled)
+        return "stored"; /* what is under way is done again, and better */
     if (stack->n_jobs > 0)
         return "encoding";
     if (stack->overlay.bytes > 0)

@@ -275,20 +275,22 @@ struct late_write {
     struct work work;
     struct channel_write write;
     struct buffer_pool *buffers;
-    void *payload;
+    uint8_t *payload;
+    uint32_t done; /* bytes of it that have been accepted */
 };
 
 static void run_write(struct work *work)
 {
     struct late_write *late = (struct late_write *)work;
     const struct channel_write *write = &late->write;
-    channel_reply(write, stack_write(write->handle->inode->stack, late->payload, write->size,
-                                     write->off, true));
+    ssize_t n = stack_write(write->handle->inode->stack, late->payload + late->done,
+                            write->size - late->done, write->off + late->done, true);
+    channel_reply(write, n < 0 ? (int)n : 0);
     buffer_give(late->buffers, late->payload);
     free(late);
 }
 
-static void defer_write(const struct channel_write *write, void **payload)
+static void defer_write(const struct channel_write *write, void **payload, uint32_t done)
 {
     _Static_assert(offsetof(struct late_write, work) == 0, "run_write() casts");
     struct fs *fs = channel_fs(write->channel);
@@ -299,7 +301,7 @@ static void defer_write(const struct channel_write *write, void **payload)
         channel_reply(write, -ENOMEM);
         return;
     }
-    *late = (struct late_write){{.run = run_write}, *write, fs->buffers, *payload};
+    *late = (struct late_write){{.run = run_write}, *write, fs->buffers, *payload, done};
     *payload = other;
     workq_push(fs->pools[FS_WRITE], &late->work);
 }
@@ -309,11 +311,11 @@ void file_write(const struct channel_write *write, void **payload)
     struct inode *inode = write->handle->inode;
     if (!write->writeback)
         attr_kill_bits(write->uid, inode);
-    int r = stack_write(inode->stack, *payload, write->size, write->off, false);
-    if (r == -EAGAIN)
-        defer_write(write, payload);
+    ssize_t n = stack_write(inode->stack, *payload, write->size, write->off, false);
+    if (n >= 0 && n < write->size)
+        defer_write(write, payload, (uint32_t)n);
     else
-        channel_reply(write, r);
+        channel_reply(write, n < 0 ? (int)n : 0);
 }
 
 /* ---- the rest ---- */

@@ -159,9 +159,9 @@ void spool_item_give(struct spool *spool, enum spool_part part, uint32_t item)
     pthread_mutex_unlock(&spool->lock);
 }
 
-static uint32_t *list_of(struct spool *spool, uint16_t free)
+static uint32_t *list_of(struct spool *spool, uint64_t free)
 {
-    return free == UINT16_MAX ? &spool->whole : &spool->parted;
+    return free == UINT64_MAX ? &spool->whole : &spool->parted;
 }
 
 static void list_group(struct spool *spool, uint32_t at)
@@ -193,12 +193,12 @@ static void unlist_group(struct spool *spool, uint32_t at)
 static void set_free(struct spool *spool, uint32_t block, bool free)
 {
     uint32_t at = block / SPOOL_GROUP;
-    uint16_t bit = (uint16_t)(1u << block % SPOOL_GROUP);
+    uint64_t bit = UINT64_C(1) << block % SPOOL_GROUP;
     unlist_group(spool, at);
     if (free)
         spool->groups[at].free |= bit;
     else
-        spool->groups[at].free &= (uint16_t)~bit;
+        spool->groups[at].free &= ~bit;
     list_group(spool, at);
 }
 
@@ -241,7 +241,7 @@ static int64_t choose(struct spool *spool, int64_t wanted)
             return -EAGAIN;
     /* Whole groups first, and in order: what follows finds its place beside what was before. */
     uint32_t at = spool->whole != SPOOL_NONE ? spool->whole : spool->parted;
-    return (int64_t)at * SPOOL_GROUP + __builtin_ctz(spool->groups[at].free);
+    return (int64_t)at * SPOOL_GROUP + __builtin_ctzll(spool->groups[at].free);
 }
 
 int64_t spool_take(struct spool *spool, int64_t wanted)

@@ -58,9 +58,9 @@ struct spool_pool {
 };
 
 /* Blocks that lie side by side. A set bit of `free`: that one is. In one list where there is any. */
-#define SPOOL_GROUP 16u
+#define SPOOL_GROUP 64u
 struct spool_group {
-    uint16_t free;
+    uint64_t free;
     uint32_t prev, next;
 };
 

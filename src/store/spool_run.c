@@ -95,6 +95,16 @@ void spool_run_give(struct spool *spool, uint32_t id, int64_t *n_blocks)
     spool_item_give(spool, SPOOL_RUNS, id);
 }
 
+void spool_blocks_hold(struct spool *spool, uint32_t first, uint32_t end, int64_t *n_blocks)
+{
+    *n_blocks += hold(spool, first, end);
+}
+
+void spool_blocks_let_go(struct spool *spool, uint32_t first, uint32_t end, int64_t *n_blocks)
+{
+    *n_blocks -= let_go(spool, first, end);
+}
+
 /* ---- taking over ---- */
 
 static bool is_sound(const struct spool *spool, const struct spool_run *run)

@@ -58,6 +58,11 @@ int64_t spool_run_put(struct spool *spool, uint32_t owner, uint64_t base, uint32
 void spool_run_set(struct spool *spool, uint32_t id, uint32_t from, uint32_t to, int64_t *n_blocks);
 void spool_run_give(struct spool *spool, uint32_t id, int64_t *n_blocks);
 
+/* Holds blocks [first, end), which runs hold now, or lets them go again: their bytes stay where they are
+ * whatever happens to the runs meanwhile. *n_blocks as above. */
+void spool_blocks_hold(struct spool *spool, uint32_t first, uint32_t end, int64_t *n_blocks);
+void spool_blocks_let_go(struct spool *spool, uint32_t first, uint32_t end, int64_t *n_blocks);
+
 /* ---- taking over a spool that was opened ---- */
 
 /* The first run with an id of at least *id that was left. false: there is none. */

@@ -137,12 +137,13 @@ struct stack {
     bool unsynced_name; /* the name has changed since the directory was synced */
     int64_t dirty_since_ms, released_ms;
     struct job *jobs;
-    unsigned n_jobs;
-    uint64_t last_job; /* sequence number given last */
-    uint64_t n_lost;   /* jobs whose result was thrown away or could not be stored */
-    int job_error;     /* of a job since the round of the flush began */
-    bool log_full;     /* bytes that are in the blob stay in the overlay until a checkpoint */
-    int error;         /* of the last attempt to store all, 0 after a good one */
+    unsigned n_jobs, n_reading; /* in flight; of these, with bytes lent by the overlay */
+    uint64_t jobs_end;          /* no job in flight has bytes from here on */
+    uint64_t last_job;          /* sequence number given last */
+    uint64_t n_lost;            /* jobs whose result was thrown away or could not be stored */
+    int job_error;              /* of a job since the round of the flush began */
+    bool log_full; /* bytes that are in the blob stay in the overlay until a checkpoint */
+    int error;     /* of the last attempt to store all, 0 after a good one */
     bool damaged;
     bool lower_rung;      /* there may be chunks of a lower rung in the blob */
     bool lowered;         /* one has come to them since the walk under way began */
@@ -317,6 +318,9 @@ bool job_covers(const struct stack *stack, uint64_t off, uint64_t *end);
 /* Where the first byte behind `off`, which none covers, lies that one does; UINT64_MAX: nowhere. Lock
  * held. */
 uint64_t job_next_covered(const struct stack *stack, uint64_t off);
+/* Whether a job reads bytes of [off, end) out of the overlay just now, so that nobody may write there: that ends
+ * soon, and stack.changed tells. Lock held. */
+bool job_reads(const struct stack *stack, uint64_t off, uint64_t end);
 /* Bytes have changed under the jobs' hands. Lock held. */
 void job_mark_stale(struct stack *stack, uint64_t off, uint64_t end);
 /* Waits until every job up to `seq` is through; lock held, released meanwhile. */

@@ -8,7 +8,8 @@
  *                                               stack.job_error says why
  *
  * While a job is on its way the bytes stay in the overlay, so they are readable, and a job that comes
- * to nothing has cost nothing but time. Where two jobs share a byte, they hold the same value of it
+ * to nothing has cost nothing but time. From ENCODING on it reads them where they lie, if that is one piece:
+ * whoever would write there waits for its end, and they stay even if the overlay loses them. Where two jobs share a byte, they hold the same value of it
  * or one of them is stale, so the order in which they commit does not matter. */
 #include "volume/core.h"
 
@@ -21,10 +22,12 @@
 struct job {
     struct work work;
     struct stack *stack;
-    struct job *next; /* stack.jobs, guarded by stack.lock as is all below */
+    struct job *next, **link; /* stack.jobs, guarded by stack.lock as is all below */
     uint64_t seq;
     enum job_why why;
     bool stale;
+    bool reads; /* the loan */
+    struct overlay_loan loan;
     struct blobref *ref;
     struct sqy_box box;
     bool big_endian;
@@ -37,12 +40,38 @@ struct job {
 static void unlink_job(struct job *job)
 {
     struct stack *stack = job->stack;
-    struct job **at = &stack->jobs;
-    while (*at != job)
-        at = &(*at)->next;
-    *at = job->next;
-    stack->n_jobs--;
+    *job->link = job->next;
+    if (job->next != NULL)
+        job->next->link = job->link;
+    if (--stack->n_jobs == 0)
+        stack->jobs_end = 0;
     atomic_fetch_sub(&stack->volume->jobs_in_flight, 1);
+    pthread_cond_broadcast(&stack->changed);
+}
+
+/* The bytes where they lie in the spool, if they do in one piece; writers keep off them until end_reading(). */
+static const uint8_t *begin_reading(struct job *job)
+{
+    struct stack *stack = job->stack;
+    if (job->n_claims > 1)
+        return NULL;
+    pthread_mutex_lock(&stack->lock);
+    job->reads =
+        !job->stale && overlay_lend(&stack->overlay, job->lo, job->hi - job->lo, &job->loan);
+    stack->n_reading += job->reads;
+    pthread_mutex_unlock(&stack->lock);
+    return job->reads ? job->loan.bytes : NULL;
+}
+
+/* Lock held. */
+static void end_reading(struct job *job)
+{
+    struct stack *stack = job->stack;
+    if (!job->reads)
+        return;
+    overlay_return(&stack->overlay, &job->loan);
+    job->reads = false;
+    stack->n_reading--;
     pthread_cond_broadcast(&stack->changed);
 }
 
@@ -158,22 +187,30 @@ static void count(struct job *job, enum ladder_rung rung, const struct coded *co
 
 /* A chunk from its plain bytes to the blob's file. */
 struct passage {
-    uint8_t *plain; /* the coder's */
+    const uint8_t *plain; /* in the spool, or the coder's */
     enum ladder_rung rung;
     struct coded coded;
     struct blob_chunk chunk;
 };
 
+static int take_plain(struct job *job, struct coder *coder, const uint8_t **out)
+{
+    *out = begin_reading(job);
+    if (*out != NULL)
+        return 0;
+    uint8_t *plain = coder_plain(coder, sqy_box_bytes(&job->box));
+    if (plain == NULL)
+        return -ENOMEM;
+    *out = plain;
+    int r = gather(job, plain);
+    return r == 0 && is_stale(job) ? -ESTALE : r;
+}
+
 static int encode(struct job *job, struct coder *coder, struct passage *passage)
 {
-    passage->plain = coder_plain(coder, sqy_box_bytes(&job->box));
-    if (passage->plain == NULL)
-        return -ENOMEM;
-    int r = gather(job, passage->plain);
+    int r = take_plain(job, coder, &passage->plain);
     if (r < 0)
         return r;
-    if (is_stale(job))
-        return -ESTALE;
     const struct sqy_pipeline *target = job->stack->pipeline;
     const struct sqy_pipeline *used = coder_rung(coder, passage->rung, target, &job->box);
     if (used == target)
@@ -244,6 +281,7 @@ static void job_run(struct work *work)
     int r = store(job, coder);
     volume_give_coder(volume, coder);
     pthread_mutex_lock(&stack->lock);
+    end_reading(job);
     if (r < 0)
         stack->n_lost++;
     if (r < 0 && r != -ESTALE) {
@@ -282,7 +320,12 @@ int job_start(struct stack *stack, enum job_why why, const struct sqy_box *box, 
     job->n_claims = n_claims;
     memcpy(job->claims, claims, n_claims * sizeof(claims[0]));
     job->next = stack->jobs;
+    job->link = &stack->jobs;
+    if (job->next != NULL)
+        job->next->link = &job->next;
     stack->jobs = job;
+    if (job->hi > stack->jobs_end)
+        stack->jobs_end = job->hi;
     stack->n_jobs++;
     atomic_fetch_add(&stack->volume->jobs_in_flight, 1);
     stack_ref(stack);
@@ -307,6 +350,8 @@ int job_start_unit(struct stack *stack, enum job_why why, const struct layout_un
 
 bool job_covers(const struct stack *stack, uint64_t off, uint64_t *end)
 {
+    if (off >= stack->jobs_end)
+        return false;
     for (const struct job *job = stack->jobs; job != NULL; job = job->next) {
         if (job->stale || off < job->lo || off >= job->hi)
             continue;
@@ -349,8 +394,20 @@ static bool job_touches(const struct job *job, uint64_t off, uint64_t end)
     return false;
 }
 
+bool job_reads(const struct stack *stack, uint64_t off, uint64_t end)
+{
+    if (stack->n_reading == 0 || off >= stack->jobs_end)
+        return false;
+    for (const struct job *job = stack->jobs; job != NULL; job = job->next)
+        if (job->reads && job_touches(job, off, end))
+            return true;
+    return false;
+}
+
 void job_mark_stale(struct stack *stack, uint64_t off, uint64_t end)
 {
+    if (off >= stack->jobs_end)
+        return;
     for (struct job *job = stack->jobs; job != NULL; job = job->next)
         if (!job->stale && job_touches(job, off, end))
             job->stale = true;

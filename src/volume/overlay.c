@@ -285,6 +285,29 @@ void overlay_copy(const struct overlay *overlay, void *buf, size_t len, uint64_t
     }
 }
 
+bool overlay_lend(struct overlay *overlay, uint64_t off, size_t len, struct overlay_loan *loan)
+{
+    size_t i = find_run(overlay, off);
+    if (i == overlay->n || start_at(overlay, i) > off || end_at(overlay, i) - off < len)
+        return false;
+    const struct spool_run *run = run_at(overlay, i);
+    const uint64_t at = off - run->base;
+    *loan = (struct overlay_loan){.bytes = memory_of(overlay, run, off),
+                                  .first = run->block + (uint32_t)(at / SPOOL_BLOCK),
+                                  .end = run->block + (uint32_t)((at + len - 1) / SPOOL_BLOCK) + 1};
+    int64_t n = 0;
+    spool_blocks_hold(overlay->spool, loan->first, loan->end, &n);
+    count_blocks(overlay, n);
+    return true;
+}
+
+void overlay_return(struct overlay *overlay, const struct overlay_loan *loan)
+{
+    int64_t n = 0;
+    spool_blocks_let_go(overlay->spool, loan->first, loan->end, &n);
+    count_blocks(overlay, n);
+}
+
 bool overlay_covers(const struct overlay *overlay, uint64_t off, uint64_t len)
 {
     uint64_t at = off, end = off + len;

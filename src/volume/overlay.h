@@ -34,6 +34,17 @@ bool overlay_next(const struct overlay *overlay, uint64_t off, uint64_t *start, 
 /* Copies bytes that are all in the overlay. */
 void overlay_copy(const struct overlay *overlay, void *buf, size_t len, uint64_t off);
 
+/* Bytes that somebody reads where they lie. */
+struct overlay_loan {
+    const uint8_t *bytes;
+    uint32_t first, end; /* the blocks that are held for it */
+};
+
+/* Lends bytes of the overlay, if they lie in one piece. Until they are returned they stay there, even if
+ * they leave the overlay; it is the caller who sees to it that none of them is written to meanwhile. */
+bool overlay_lend(struct overlay *overlay, uint64_t off, size_t len, struct overlay_loan *loan);
+void overlay_return(struct overlay *overlay, const struct overlay_loan *loan);
+
 /* Whether every byte of [off, off+len) is in the overlay. */
 bool overlay_covers(const struct overlay *overlay, uint64_t off, uint64_t len);
 

@@ -140,9 +140,10 @@ void stack_view_end(struct stack_view *view);
 /* The handle is being closed; nothing reads with it. */
 void stack_reader_end(struct stack *stack, struct stack_reader *reader);
 
-/* All of it is accepted, or an error: -EAGAIN where !wait and the spool is full, -ENOSPC where the
- * backing filesystem could not take it in the worst case, -EFBIG. */
-int stack_write(struct stack *stack, const void *buf, size_t len, uint64_t off, bool wait);
+/* How many bytes, from the front, are accepted: fewer than `len` only where !wait and the rest has to wait (for room
+ * in the spool, for somebody who reads these bytes, ...). -ENOSPC where the backing filesystem could not
+ * take it in the worst case, -EFBIG. */
+ssize_t stack_write(struct stack *stack, const void *buf, size_t len, uint64_t off, bool wait);
 
 /* [waits] all of these */
 int stack_truncate(struct stack *stack, uint64_t size);

@@ -40,11 +40,11 @@ static void note_written(struct stack *stack, uint64_t off, uint64_t end)
         flush_completed(stack, off, end);
 }
 
-/* -EAGAIN where it would have to wait and may not; lock held. */
-static int ready_to_write(struct stack *stack, bool wait)
+/* For bytes [off, end). -EAGAIN where it would have to wait and may not; lock held. */
+static int ready_to_write(struct stack *stack, uint64_t off, uint64_t end, bool wait)
 {
     for (;;) {
-        if (!stack->transition && !stack->hold) {
+        if (!stack->transition && !stack->hold && !job_reads(stack, off, end)) {
             if (stack->kind == STACK_PLAIN)
                 return wait ? stack_open_data(stack, true) : stack->data_rw ? 0 : -EAGAIN;
             bool ready = stack->layout != NULL &&
@@ -68,7 +68,7 @@ static int ready_to_write(struct stack *stack, bool wait)
 /* One try: how many bytes were taken, or an error; lock held. */
 static ssize_t write_some(struct stack *stack, const void *buf, size_t len, uint64_t off, bool wait)
 {
-    int r = ready_to_write(stack, wait);
+    int r = ready_to_write(stack, off, off + len, wait);
     if (r < 0)
         return r;
     if (stack->kind == STACK_PLAIN) {
@@ -94,7 +94,7 @@ static ssize_t write_some(struct stack *stack, const void *buf, size_t len, uint
     return n;
 }
 
-int stack_write(struct stack *stack, const void *buf, size_t len, uint64_t off, bool wait)
+ssize_t stack_write(struct stack *stack, const void *buf, size_t len, uint64_t off, bool wait)
 {
     if (off > STACK_MAX_SIZE || len > STACK_MAX_SIZE - off)
         return -EFBIG;
@@ -107,10 +107,10 @@ int stack_write(struct stack *stack, const void *buf, size_t len, uint64_t off, 
         ssize_t n = write_some(stack, (const uint8_t *)buf + done, len - done, off + done, wait);
         if (n > 0) {
             done += (size_t)n;
-        } else if (n < 0) {
+        } else if (n < 0 && (wait || n != -EAGAIN)) {
             r = (int)n;
         } else if (!wait) {
-            r = -EAGAIN;
+            break;
         } else {
             pthread_mutex_unlock(&stack->lock);
             r = flush_make_room(stack);
@@ -119,8 +119,8 @@ int stack_write(struct stack *stack, const void *buf, size_t len, uint64_t off, 
     }
     pthread_mutex_unlock(&stack->lock);
     if (r >= 0)
-        atomic_fetch_add(&stack->volume->counters.bytes_in, len);
+        atomic_fetch_add(&stack->volume->counters.bytes_in, done);
     if (spool_used(stack->volume->spool) > spool_total(stack->volume->spool) / 2)
         volume_kick(stack->volume);
-    return r;
+    return r < 0 ? r : (ssize_t)done;
 }

@@ -65,7 +65,7 @@ struct stack *rig_create(struct rig *rig, const char *name)
 
 void rig_write(struct stack *stack, const void *data, size_t len, uint64_t off)
 {
-    assert_int_equal(stack_write(stack, data, len, off, true), 0);
+    assert_int_equal(stack_write(stack, data, len, off, true), len);
 }
 
 void rig_expect(struct stack *stack, const uint8_t *data, uint64_t len)

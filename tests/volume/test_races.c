@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -133,8 +134,11 @@ static ssize_t trapped_pwrite(const struct io *io, int fd, const void *buf, size
     struct stat st;
     bool counts = len > trapped->longer &&
                   (trapped->ino == 0 || (fstat(fd, &st) == 0 && st.st_ino == trapped->ino));
-    if (counts && trap_springs(&trapped->pwrite))
-        return trapped->pwrite.error;
+    if (counts && trap_springs(&trapped->pwrite)) {
+        if (trapped->pwrite.run == NULL)
+            return trapped->pwrite.error;
+        trapped->pwrite.run(trapped->pwrite.ctx);
+    }
     return io_system.pwrite(&io_system, fd, buf, len, off);
 }
 
@@ -673,6 +677,76 @@ static void a_full_disk_is_told_however_else_others_fail(void **state)
     }
 }
 
+/* ---- bytes that are being encoded ---- */
+
+struct gate {
+    sem_t reached, open;
+};
+
+static void stop_at_gate(void *ctx)
+{
+    struct gate *gate = ctx;
+    sem_post(&gate->reached);
+    sem_wait(&gate->open);
+}
+
+static bool is_being_read(struct stack *stack, uint64_t off, uint64_t end)
+{
+    pthread_mutex_lock(&stack->lock);
+    bool is = job_reads(stack, off, end);
+    pthread_mutex_unlock(&stack->lock);
+    return is;
+}
+
+static void what_an_encoder_reads_in_the_spool_is_not_written_into(void **state)
+{
+    (void)state;
+    enum { CHANGED = 3 };
+    struct rig rig = {.config = {.chunk = 65536, .spool = 16 << 20, .threads = 1}};
+    struct trapped_io trapped;
+    struct gate gate;
+    sem_init(&gate.reached, 0, 0);
+    sem_init(&gate.open, 0, 0);
+    start_trapped(&rig, &trapped);
+    uint8_t *data = malloc(rig_tiff_bound(256, 256, 4));
+    size_t len = rig_tiff(RIG_PAGES, 256, 256, 4, data);
+    struct stack *stack = rig_create(&rig, "busy.tif");
+    trapped.longer = 8000; /* a chunk */
+    trap_set(&trapped.pwrite, 1, 0, stop_at_gate, &gate);
+    rig_write(stack, data, len, 0);
+    sem_wait(&gate.reached);
+
+    uint64_t off = 0;
+    while (!is_being_read(stack, off, off + 1))
+        assert_true(++off < len);
+    memset(data + off, 0xa5, CHANGED);
+    assert_int_equal(stack_write(stack, data + off, CHANGED, off, false), 0);
+    /* cut off, they leave the file at once, and their memory is nobody else's */
+    const uint32_t used = spool_used(rig.volume->spool);
+    assert_int_equal(stack_truncate(stack, off), 0);
+    assert_true(spool_used(rig.volume->spool) > 0);
+    assert_true(spool_used(rig.volume->spool) < used);
+    assert_true(is_being_read(stack, off, off + CHANGED));
+    struct stack *other = rig_create(&rig, "other.tif");
+    rig_write(other, data, len, 0);
+    assert_int_equal(stack_write(stack, data + off, len - off, off, false), 0);
+
+    sem_post(&gate.open);
+    rig_write(stack, data + off, len - off, off);
+    stack_release(stack, true);
+    stack_release(other, true);
+    assert_int_equal(volume_drain(rig.volume), 0);
+    rig_expect(stack, data, len);
+    rig_expect(other, data, len);
+    assert_int_equal(spool_used(rig.volume->spool), 0);
+    stack_put(&stack);
+    stack_put(&other);
+    sem_destroy(&gate.reached);
+    sem_destroy(&gate.open);
+    free(data);
+    rig_stop(&rig);
+}
+
 /* ---- birth and truncation ---- */
 
 static void a_plain_file_that_did_not_fit_leaves_nothing_behind(void **state)
@@ -833,6 +907,7 @@ int main(void)
         cmocka_unit_test(a_header_claims_no_more_than_a_checkpoint_names),
         cmocka_unit_test(what_cannot_be_stored_does_not_keep_the_rest_from_a_checkpoint),
         cmocka_unit_test(a_full_disk_is_told_however_else_others_fail),
+        cmocka_unit_test(what_an_encoder_reads_in_the_spool_is_not_written_into),
         cmocka_unit_test(a_plain_file_that_did_not_fit_leaves_nothing_behind),
         cmocka_unit_test(an_old_attribute_does_not_make_an_emptied_stack_plain),
         cmocka_unit_test(a_reader_of_a_stack_being_emptied_sees_no_damage),

@@ -132,9 +132,9 @@ static void do_write(struct shared *shared, struct model *model, struct stack *s
     uint8_t fill = (uint8_t)(rig_random(seed) % 255 + 1);
     memset(buf, fill, len);
     begin_op(model, OP_WRITE, off, off + len, fill);
-    int r = stack_write(stack, buf, len, off, true);
+    ssize_t r = stack_write(stack, buf, len, off, true);
     if (r < 0)
-        give_up(shared, "%s: write: %s", model->name, strerror(-r));
+        give_up(shared, "%s: write: %s", model->name, strerror((int)-r));
     end_op(model, max64(model->size, off + len));
 }
 

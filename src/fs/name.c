@@ -270,8 +270,14 @@ static void run_remove(struct request *r)
 {
     char path[PATH_MAX];
     bool directory = r->flags != 0;
+    struct tree_entry entry;
+    bool known = !directory && tree_lookup(r->fs->tree, r->inode->fd, r->name, &entry) == 0;
     int e = directory ? tree_rmdir(r->fs->tree, r->inode->fd, r->name)
                       : tree_unlink(r->fs->tree, r->inode->fd, r->name);
+    if (e == 0 && known)
+        stack_lost_name(r->fs->volume, entry.fd);
+    if (known)
+        close(entry.fd);
     if (e == 0 && path_of(r->fs, r->inode, r->name, path))
         volume_note_unlink(r->fs->volume, path);
     request_reply(r, e);
@@ -308,22 +314,19 @@ static void note_rename(struct fs *fs, const char *from, const char *to, bool ex
 
 /* A file that is replaced was safe; what replaces it, written a moment ago, must be as safe first: a
  * program that saves by renaming, without fsync(2), would have neither after an accident. */
-static int secure_source(const struct request *r)
+static int secure_source(const struct request *r, const struct tree_entry *to)
 {
-    struct tree_entry from, to;
+    struct tree_entry from;
     struct stack *stack = NULL;
-    if (tree_lookup(r->fs->tree, r->other->fd, r->name2, &to) < 0)
-        return 0;
-    close(to.fd);
     if (tree_lookup(r->fs->tree, r->inode->fd, r->name, &from) < 0)
         return 0;
-    bool same = from.st.st_ino == to.st.st_ino && from.st.st_dev == to.st.st_dev;
+    bool same = from.st.st_ino == to->st.st_ino && from.st.st_dev == to->st.st_dev;
     if (!S_ISREG(from.st.st_mode) || same ||
         stack_get(r->fs->volume, from.fd, from.blob, &stack) < 0) {
         close(from.fd);
         return 0;
     }
-    int e = stack_secure(stack, to.blob);
+    int e = stack_secure(stack, to->blob);
     stack_put(&stack);
     return e;
 }
@@ -332,9 +335,15 @@ static void run_rename(struct request *r)
 {
     char from[PATH_MAX], to[PATH_MAX];
     unsigned flags = (unsigned)r->flags;
-    int e = flags == 0 ? secure_source(r) : 0;
+    struct tree_entry over;
+    bool replaces = flags == 0 && tree_lookup(r->fs->tree, r->other->fd, r->name2, &over) == 0;
+    int e = replaces ? secure_source(r, &over) : 0;
     if (e == 0)
         e = tree_rename(r->fs->tree, r->inode->fd, r->name, r->other->fd, r->name2, flags);
+    if (e == 0 && replaces)
+        stack_lost_name(r->fs->volume, over.fd);
+    if (replaces)
+        close(over.fd);
     if (e == 0 && path_of(r->fs, r->inode, r->name, from) && path_of(r->fs, r->other, r->name2, to))
         note_rename(r->fs, from, to, flags & RENAME_EXCHANGE);
     request_reply(r, e);

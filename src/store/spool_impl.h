@@ -26,7 +26,7 @@ struct spool_head {
 /* What a stack has in the file besides runs; see spool_log.c. */
 struct spool_record {
     _Atomic uint32_t used;
-    uint32_t reserved;
+    _Atomic uint32_t gone;  /* the file has no name any more */
     _Atomic uint64_t begin; /* of its entries: page + 1, and where in it; 0: there are none */
     _Atomic uint64_t size;  /* SPOOL_LOG_NO_SIZE: as the file's own */
     _Atomic int64_t mtime;  /* ns; SPOOL_LOG_NO_TIME: as the file's own */

@@ -66,6 +66,7 @@ struct spool_log *spool_log_open(struct spool *spool, const struct spool_file *f
     record->ino = file->ino;
     record->btime = file->btime;
     set_path(record, file->path);
+    atomic_store(&record->gone, 0);
     atomic_store(&record->used, 1);
     return log;
 }
@@ -86,9 +87,9 @@ void spool_log_close(struct spool *spool, struct spool_log **log_p)
     spool_item_give(spool, SPOOL_LOGS, spool_log_number(spool, log));
 }
 
-void spool_log_path(struct spool_log *log, const char *path)
+void spool_log_gone(struct spool_log *log)
 {
-    set_path(log->record, path);
+    atomic_store(&log->record->gone, 1);
 }
 
 void spool_log_size(struct spool_log *log, uint64_t size)
@@ -239,7 +240,7 @@ bool spool_log_left(struct spool *spool, uint32_t *number, struct spool_left *ou
 {
     for (; *number < spool->pools[SPOOL_LOGS].fresh; ++*number) {
         struct spool_record *record = &spool->records[*number];
-        if (atomic_load(&record->used) != 1)
+        if (atomic_load(&record->used) != 1 || atomic_load(&record->gone) != 0)
             continue;
         int64_t mtime = atomic_load(&record->mtime), nsec = mtime % NSEC;
         uint32_t len = atomic_load(&record->path_len);
@@ -259,6 +260,16 @@ bool spool_log_left(struct spool *spool, uint32_t *number, struct spool_left *ou
     return false;
 }
 
+/* `last` becomes the last page, 0: there is none. */
+static void cut_chain(struct spool *spool, struct spool_log *log, uint32_t last)
+{
+    log->last = last;
+    if (last > 0)
+        atomic_store(&page_of(spool, last)->next, 0);
+    else
+        atomic_store(&log->record->begin, 0);
+}
+
 /* A chain that goes on longer than there are pages is none, and one ends before what is no page. */
 struct spool_log *spool_log_adopt(struct spool *spool, uint32_t number)
 {
@@ -272,10 +283,8 @@ struct spool_log *spool_log_adopt(struct spool *spool, uint32_t number)
         log->last = page;
         page = atomic_load(&page_of(spool, page)->next);
     }
-    if (page != 0 && log->last > 0)
-        atomic_store(&page_of(spool, log->last)->next, 0);
-    else if (page != 0)
-        atomic_store(&log->record->begin, 0);
+    if (page != 0)
+        cut_chain(spool, log, log->last);
     return log;
 }
 
@@ -357,8 +366,15 @@ void spool_logs_adopted(struct spool *spool)
             continue;
         }
         uint32_t page = (uint32_t)(atomic_load(&log->record->begin) >> 32);
-        for (; page != 0 && held != NULL; page = atomic_load(&page_of(spool, page)->next))
+        uint32_t before = 0;
+        for (; page != 0 && held != NULL; page = atomic_load(&page_of(spool, page)->next)) {
+            if (held[page]) { /* which cannot be */
+                cut_chain(spool, log, before);
+                break;
+            }
             held[page] = 1;
+            before = page;
+        }
     }
     /* Out of memory: they are free when the file is made anew. */
     for (uint32_t page = pages->fresh; page > 0 && held != NULL; page--)

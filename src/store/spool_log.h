@@ -37,8 +37,8 @@ struct spool_log *spool_log_open(struct spool *spool, const struct spool_file *f
 void spool_log_close(struct spool *spool, struct spool_log **log);
 uint32_t spool_log_number(const struct spool *spool, const struct spool_log *log);
 
-/* The file has been renamed. */
-void spool_log_path(struct spool_log *log, const char *path);
+/* The file has lost its last name: nobody misses what is left of it. */
+void spool_log_gone(struct spool_log *log);
 /* Until it is set, both are as the file says. To cut a stack set the size first, then take away the
  * bytes: what lies behind the size does not count. */
 void spool_log_size(struct spool_log *log, uint64_t size);
@@ -71,7 +71,7 @@ struct spool_left {
     struct timespec mtime;
     char path[SPOOL_LOG_PATH];
 };
-/* The first log with a number of at least *number that was left; its path lies in *out, which is not to
+/* The first log with a number of at least *number that was left, of a file that is not gone; its path lies in *out, which is not to
  * be copied. false: there is none. */
 bool spool_log_left(struct spool *spool, uint32_t *number, struct spool_left *out);
 /* It is the caller's from now on, and is found where it was. */

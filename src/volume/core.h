@@ -372,6 +372,7 @@ int journal_reserve(struct stack *stack);
 int journal_wait(struct stack *stack);
 void journal_close(struct stack *stack);        /* all is behind a checkpoint */
 void journal_close_unused(struct stack *stack); /* what it was opened for has failed */
+void journal_look(struct stack *stack);         /* whether the file still has a name */
 /* stack.size is, or will be, this. */
 void journal_size(struct stack *stack, uint64_t size);
 void journal_mtime(struct stack *stack);

@@ -296,6 +296,24 @@ static bool is_unlinked(const struct stack *stack)
     return fstat(stack->fd, &st) == 0 && st.st_nlink == 0;
 }
 
+void stack_lost_name(struct volume *volume, int fd)
+{
+    struct stat st;
+    if (fstat(fd, &st) < 0 || st.st_nlink > 0)
+        return;
+    pthread_mutex_lock(&volume->lock);
+    struct stack *stack = find_stack(volume, &st);
+    if (stack != NULL)
+        stack->refs++;
+    pthread_mutex_unlock(&volume->lock);
+    if (stack == NULL)
+        return;
+    pthread_mutex_lock(&stack->lock);
+    journal_look(stack);
+    pthread_mutex_unlock(&stack->lock);
+    stack_unref(stack);
+}
+
 /* Nobody can reach the bytes any more, unless somebody comes while we wait: what is not stored need
  * not be. Lock held, dropped meanwhile. */
 void stack_discard_if_unlinked(struct stack *stack)

@@ -88,6 +88,9 @@ void volume_note_unlink(struct volume *volume, const char *path);
 int stack_get(struct volume *volume, int fd, bool blob, struct stack **out);
 /* The reference goes, the stack stays until what it holds is stored. */
 void stack_put(struct stack **stack);
+/* The file behind `fd` has lost a name in the mount. Where that was its last one, what is not stored of it
+ * is not kept after a kill. */
+void stack_lost_name(struct volume *volume, int fd);
 
 int stack_fd(const struct stack *stack); /* O_PATH of the backing file */
 bool stack_is_blob(struct stack *stack);

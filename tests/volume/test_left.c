@@ -134,6 +134,31 @@ static void what_is_gone_is_kept_under_a_name_that_is_free(void **state)
     assert_int_equal(count_lost(rig), 1);
 }
 
+static void write_and_remove(struct rig *rig)
+{
+    struct tree *tree = volume_tree(rig->volume);
+    struct stack *stack = rig_create(rig, "a.tif");
+    rig_write(stack, data, LEN, 0);
+    assert_int_equal(tree_unlink(tree, tree_root(tree), "a.tif"), 0);
+    stack_lost_name(rig->volume, stack_fd(stack));
+    rig_write(stack, data, LEN, LEN);
+}
+
+static void what_was_removed_in_the_mount_is_not_kept(void **state)
+{
+    struct rig *rig = *state;
+    char path[PATH_MAX];
+    in_killed_mount(rig, write_and_remove);
+    rig_open(rig);
+    rig_close(rig);
+    in_store(rig, ".sqyfs", path);
+    DIR *list = opendir(path);
+    assert_non_null(list);
+    for (struct dirent *entry; (entry = readdir(list)) != NULL;)
+        assert_true(strncmp(entry->d_name, "lost-", 5) != 0);
+    closedir(list);
+}
+
 enum { N_MANY = 60 };
 
 static void write_many(struct rig *rig)
@@ -340,6 +365,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(what_is_gone_is_kept_under_a_name_that_is_free, start,
                                         stop),
+        cmocka_unit_test_setup_teardown(what_was_removed_in_the_mount_is_not_kept, start, stop),
         cmocka_unit_test_setup_teardown(a_lack_of_descriptors_makes_no_file_a_lost_one, start,
                                         stop),
         cmocka_unit_test_setup_teardown(a_copy_of_the_store_leaves_the_spool_to_the_store, start,

@@ -553,6 +553,12 @@ void spool_adopted(struct spool *spool)
     pthread_mutex_unlock(&spool->lock);
 }
 
+bool spool_is_there(const struct spool *spool)
+{
+    struct stat st;
+    return spool->fd >= 0 && fstat(spool->fd, &st) == 0 && st.st_nlink > 0;
+}
+
 void spool_destroy(struct spool **spool_p, bool keep)
 {
     struct spool *spool = *spool_p;

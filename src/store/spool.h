@@ -41,6 +41,9 @@ void spool_adopted(struct spool *spool);
 /* `keep`: the file stays, for the next to open. */
 void spool_destroy(struct spool **spool, bool keep);
 
+/* Whether the file still lies where it was made: else nobody can take it over. */
+bool spool_is_there(const struct spool *spool);
+
 /* A block's number, or -EAGAIN where all are taken. `wanted` (or -1) is taken if it is free: bytes that
  * follow one another are best kept so. */
 int64_t spool_take(struct spool *spool, int64_t wanted);

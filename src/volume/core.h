@@ -178,8 +178,8 @@ struct volume {
     int lock_fd;  /* STORE/.sqyfs/lock, flocked; -1 read-only */
     int state_fd; /* STORE/.sqyfs; -1 read-only without one */
     struct spool *spool;
-    bool spool_survives; /* it is a file, and a kill loses nothing */
-    bool spool_left;     /* somebody else's, and not taken over yet */
+    atomic_bool spool_survives; /* it is a file, and a kill loses nothing */
+    bool spool_left;            /* somebody else's, and not taken over yet */
     struct cache *cache;
     struct scratch_pool *scratches;
     struct index *index;
@@ -389,6 +389,8 @@ void journal_forget_all(struct stack *stack);
 /* Finds a spool that another process has left for this store and brings its stacks to where they were,
  * or makes a new one. Before anybody else uses the volume. */
 int takeover_spool(const struct opening *opening);
+/* Now and then: tells once where somebody has removed the file. */
+void takeover_look(struct volume *volume);
 /* At the end. `keep`: something in it could not be stored. */
 void takeover_end(struct volume *volume, bool keep);
 

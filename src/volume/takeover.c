@@ -702,6 +702,18 @@ int takeover_spool(const struct opening *opening)
     return r;
 }
 
+void takeover_look(struct volume *volume)
+{
+    if (!atomic_load(&volume->spool_survives) || spool_is_there(volume->spool))
+        return;
+    atomic_store(&volume->spool_survives, false);
+    log_error(
+        "%s: the file that its spool lies in was removed, as systemd-logind does with files in "
+        "/dev/shm when their owner has logged out (RemoveIPC=): until it is mounted anew, what "
+        "is not stored yet would be lost with the daemon; spooldir= can name another tmpfs",
+        volume->config.store);
+}
+
 void takeover_end(struct volume *volume, bool keep)
 {
     keep = keep || volume->spool_left;

@@ -190,6 +190,7 @@ static void *tick_thread(void *arg)
         tick(volume);
         look(volume);
         scratch_tick(volume->scratches);
+        takeover_look(volume);
         pthread_mutex_lock(&volume->lock);
     }
     pthread_mutex_unlock(&volume->lock);

@@ -254,6 +254,24 @@ static void a_spool_on_a_disk_does_not_outlive_the_machine(void **state)
     rig->config.spooldir = NULL;
 }
 
+static void a_spool_that_somebody_removes_is_seen_to_be_gone(void **state)
+{
+    struct rig *rig = *state;
+    char path[PATH_MAX];
+    rig_open(rig);
+    spool_path(rig, path);
+    assert_true(atomic_load(&rig->volume->spool_survives));
+    assert_int_equal(unlink(path), 0);
+    while (atomic_load(&rig->volume->spool_survives))
+        volume_kick(rig->volume);
+    struct stack *stack = rig_create(rig, "a.tif");
+    rig_write(stack, data, LEN, 0);
+    stack_release(stack, true);
+    stack_put(&stack);
+    rig_close(rig);
+    expect(rig, "a.tif", data, LEN);
+}
+
 /* ---- what lies behind the size ---- */
 
 static void store_it_and_begin_to_cut(struct rig *rig)
@@ -372,6 +390,8 @@ int main(void)
                                         stop),
         cmocka_unit_test_setup_teardown(another_users_spool_is_not_passed_over, start, stop),
         cmocka_unit_test_setup_teardown(a_spool_on_a_disk_does_not_outlive_the_machine, start,
+                                        stop),
+        cmocka_unit_test_setup_teardown(a_spool_that_somebody_removes_is_seen_to_be_gone, start,
                                         stop),
         cmocka_unit_test_setup_teardown(what_was_cut_off_does_not_come_back_after_two_kills, start,
                                         stop),

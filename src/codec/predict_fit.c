@@ -81,31 +81,8 @@ static void dots(const float *a, const float *const rows[], unsigned n_rows, dou
     }
 }
 
-/* Sums of weights, and of features by weight: sample by sample, for their last bits depend on that
- * order. Several at a time, as above. */
-static double weighted_sums(const struct fit *fit, double sum[N_FEATURES])
-{
-    double total = 0;
-    for (unsigned f = 0; f == 0 || f < fit->n_features; f += 4) {
-        const float *at[4];
-        double s[4] = {0};
-        total = 0;
-        for (unsigned j = 0; j < 4; j++)
-            at[j] = fit->at[f + j < fit->n_features ? f + j : N_FEATURES];
-        for (unsigned i = 0; i < N_SAMPLES; i++) {
-            const float w = fit->weight[i];
-            total += (double)w;
-#pragma GCC unroll 4
-            for (unsigned j = 0; j < 4; j++)
-                s[j] += (double)(w * at[j][i]);
-        }
-        memcpy(sum + f, s, sizeof(s));
-    }
-    return total;
-}
-
-/* Of whole numbers, so that no order of adding them up matters. */
-static double whole_sum(const float *v)
+/* In lanes, as above; exact for whole numbers. */
+static double sum_of(const float *v)
 {
     double lane[FIT_LANES] = {0}, sum = 0;
     for (unsigned i = 0; i < N_SAMPLES; i += FIT_LANES) {
@@ -159,7 +136,7 @@ static void centre_sample(struct fit *fit)
     for (unsigned f = 0; f <= N_FEATURES; f++) {
         if (f >= fit->n_features && f < N_FEATURES)
             continue;
-        fit->mean[f] = (float)(whole_sum(fit->at[f]) / N_SAMPLES);
+        fit->mean[f] = (float)(sum_of(fit->at[f]) / N_SAMPLES);
         for (unsigned i = 0; i < N_SAMPLES; i++)
             fit->at[f][i] -= fit->mean[f];
     }
@@ -203,25 +180,26 @@ static double measure(struct fit *fit)
 static void improve(struct fit *fit)
 {
     struct normal normal;
-    double sum[N_FEATURES], with[N_FEATURES + 1], x[NORMAL_MAX];
+    double by_weight[N_FEATURES + 1], with[N_FEATURES + 1], x[NORMAL_MAX];
     float weighted[N_SAMPLES];
     const float *rows[N_FEATURES + 1];
     const unsigned n = fit->n_features;
-    const double total = weighted_sums(fit, sum);
+    const double total = sum_of(fit->weight);
     normal_clear(&normal, n + 1);
     for (unsigned f = 0; f < n; f++)
         rows[f] = fit->at[f];
     rows[n] = fit->at[N_FEATURES];
+    dots(fit->weight, rows, n + 1, by_weight);
     for (unsigned f = 0; f < n; f++) {
         for (unsigned i = 0; i < N_SAMPLES; i++)
             weighted[i] = fit->weight[i] * fit->at[f][i];
         dots(weighted, rows + f, n + 1 - f, with);
         for (unsigned g = f; g < n; g++)
             normal.a[g][f] = with[g - f];
-        normal.a[n][f] = sum[f];
+        normal.a[n][f] = by_weight[f];
         normal.b[f] = with[n - f];
     }
-    dots(fit->weight, rows + n, 1, normal.b + n);
+    normal.b[n] = by_weight[n];
     normal.a[n][n] = total;
     for (unsigned f = 0; f < n; f++)
         normal_draw(&normal, f, (double)fit->prior[f], 1e-4, 1e-3 * total);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/copy.h"
 #include "store/spool_run.h"
 
 void overlay_init(struct overlay *overlay, struct spool *spool)
@@ -170,6 +171,16 @@ static size_t smaller(uint64_t a, size_t b)
     return a < b ? (size_t)a : b;
 }
 
+/* Where more waits than the caches hold, encoders find nothing of this in them. */
+static void put_bytes(const struct overlay *overlay, uint8_t *to, const uint8_t *buf, size_t n)
+{
+    enum { CACHED = 16 << 20, FEW = 16 << 10 };
+    if (n >= FEW && spool_used(overlay->spool) > CACHED / SPOOL_BLOCK)
+        copy_past_caches(to, buf, n);
+    else
+        memcpy(to, buf, n);
+}
+
 /* Writes into a gap in front of run `i`, in blocks that the run before or that one has. Returns how much,
  * 0 where they have no room, -EAGAIN. */
 static int64_t write_beside(struct overlay *overlay, size_t i, const uint8_t *buf, size_t len,
@@ -186,7 +197,7 @@ static int64_t write_beside(struct overlay *overlay, size_t i, const uint8_t *bu
     size_t n = smaller(room, len);
     uint32_t from = (uint32_t)(off - run->base), to = from + (uint32_t)n;
     bool behind = i > 0 && run == run_at(overlay, i - 1) && from == spool_run_to(run);
-    memcpy(memory_of(overlay, run, off), buf, n);
+    put_bytes(overlay, memory_of(overlay, run, off), buf, n);
     if (behind) {
         set_run(overlay, i - 1, spool_run_from(run), to);
         join(overlay, i - 1);
@@ -216,7 +227,7 @@ static int64_t write_block(struct overlay *overlay, size_t i, const uint8_t *buf
     if (block < 0)
         return block;
     where.block = (uint32_t)block;
-    memcpy(spool_data(overlay->spool, where.block) + from, buf, n);
+    put_bytes(overlay, spool_data(overlay->spool, where.block) + from, buf, n);
     r = put_run(overlay, i, &where, from, from + (uint32_t)n, false);
     if (r < 0) {
         spool_give(overlay->spool, where.block);

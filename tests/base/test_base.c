@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/copy.h"
 #include "base/io.h"
 #include "base/le.h"
 #include "base/now.h"
@@ -258,6 +259,24 @@ static void a_sync_goes_on_after_a_signal(void **state)
     close(fd);
 }
 
+static void a_copy_past_caches_is_one_from_anywhere_to_anywhere(void **state)
+{
+    (void)state;
+    enum { ROOM = 400, MOST = 260, GUARD = 0xee };
+    uint8_t from[ROOM], to[ROOM];
+    for (unsigned i = 0; i < ROOM; i++)
+        from[i] = (uint8_t)(i * 7 + i / 256);
+    for (unsigned at = 0; at < 130; at++) {
+        for (unsigned len = 0; len < MOST; len++) {
+            memset(to, GUARD, sizeof(to));
+            copy_past_caches(to + at, from + at % 5, len);
+            assert_memory_equal(to + at, from + at % 5, len);
+            for (unsigned i = 0; i < ROOM; i++)
+                assert_true((i >= at && i < at + len) || to[i] == GUARD);
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -273,6 +292,7 @@ int main(void)
         cmocka_unit_test(clocks_count_in_their_units),
         cmocka_unit_test(short_reads_and_writes_are_continued),
         cmocka_unit_test(a_sync_goes_on_after_a_signal),
+        cmocka_unit_test(a_copy_past_caches_is_one_from_anywhere_to_anywhere),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

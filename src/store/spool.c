@@ -1,6 +1,6 @@
+/* A spool's file, and its life. What of it is free is in spool_room.c. */
 #include "store/spool.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/magic.h>
@@ -12,22 +12,12 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
-#include "base/log.h"
 #include "store/spool_impl.h"
 
 #define MAGIC "SQYSPOOL"
 /* Entries hold chunks as this build has them. */
-#define VERSION     (2u << 16 | (uint32_t)sizeof(struct blob_chunk))
-#define MAP_ALIGN   (2u << 20)
-#define GROW_BYTES  (8u << 20) /* of blocks at a time: touched in a few ms */
-#define GROW_OTHERS (256u << 10)
-
-static const uint32_t item_bytes[SPOOL_N_PARTS] = {
-    [SPOOL_LOGS] = sizeof(struct spool_record),
-    [SPOOL_RUNS] = sizeof(struct spool_run),
-    [SPOOL_PAGES] = sizeof(struct spool_page),
-    [SPOOL_BLOCKS] = SPOOL_BLOCK,
-};
+#define VERSION   (2u << 16 | (uint32_t)sizeof(struct blob_chunk))
+#define MAP_ALIGN (2u << 20)
 
 /* ---- the file ---- */
 
@@ -51,7 +41,7 @@ static uint64_t plan_offsets(const uint32_t n_items[SPOOL_N_PARTS], uint64_t off
     for (unsigned i = 0; i < SPOOL_N_PARTS; i++) {
         uint64_t align = i == SPOOL_BLOCKS ? MAP_ALIGN : SPOOL_PAGE;
         offset[i] = (at + align - 1) / align * align;
-        at = offset[i] + (uint64_t)n_items[i] * item_bytes[i];
+        at = offset[i] + (uint64_t)n_items[i] * spool_item_bytes[i];
     }
     return at;
 }
@@ -91,232 +81,11 @@ static void lay_out(struct spool *spool)
     spool->data = spool->map + spool->offset[SPOOL_BLOCKS];
 }
 
-/* Reserves room for more items of a part; lock held. */
-static int grow(struct spool *spool, enum spool_part part)
-{
-    uint32_t have = atomic_load(&spool->head->n_grown[part]);
-    uint32_t all = spool->head->n_items[part];
-    uint32_t step = (part == SPOOL_BLOCKS ? GROW_BYTES : GROW_OTHERS) / item_bytes[part];
-    if (have == all)
-        return -EAGAIN;
-    if (step > all - have)
-        step = all - have;
-    uint64_t from = spool->offset[part] + (uint64_t)have * item_bytes[part];
-    uint64_t len = (uint64_t)step * item_bytes[part];
-    if (spool->fd >= 0) {
-        int r;
-        while ((r = posix_fallocate(spool->fd, (off_t)from, (off_t)len)) == EINTR)
-            ;
-        if (r != 0)
-            return -r;
-    }
-#ifdef MADV_POPULATE_WRITE
-    if (part == SPOOL_BLOCKS) /* at once, and not page by page as writers come to it */
-        madvise(spool->map + from, len, MADV_POPULATE_WRITE);
-#endif
-    atomic_store(&spool->head->n_grown[part], have + step);
-    return 0;
-}
-
-/* ---- what is free ---- */
-
-/* Whether more than `spare` items that were never taken have room, or get it; lock held. */
-static bool may_take_fresh(struct spool *spool, enum spool_part part, uint32_t spare)
-{
-    struct spool_pool *pool = &spool->pools[part];
-    while (pool->limit - pool->fresh > spare) {
-        uint32_t grown = atomic_load(&spool->head->n_grown[part]);
-        if (grown - pool->fresh > spare)
-            return true;
-        if (grow(spool, part) < 0) /* the filesystem is full: we make do with what we have */
-            pool->limit = grown;
-    }
-    return false;
-}
-
-int64_t spool_item_take(struct spool *spool, enum spool_part part, uint32_t spare)
-{
-    pthread_mutex_lock(&spool->lock);
-    struct spool_pool *pool = &spool->pools[part];
-    int64_t item;
-    if (pool->n_free <= spare && !may_take_fresh(spool, part, spare - pool->n_free))
-        item = -EAGAIN;
-    else if (pool->n_free > 0)
-        item = pool->free[--pool->n_free];
-    else
-        item = pool->fresh++;
-    pthread_mutex_unlock(&spool->lock);
-    return item;
-}
-
-void spool_item_give(struct spool *spool, enum spool_part part, uint32_t item)
-{
-    pthread_mutex_lock(&spool->lock);
-    struct spool_pool *pool = &spool->pools[part];
-    pool->free[pool->n_free++] = item;
-    spool->events++;
-    pthread_cond_broadcast(&spool->changed);
-    pthread_mutex_unlock(&spool->lock);
-}
-
-static uint32_t *list_of(struct spool *spool, uint64_t free)
-{
-    return free == UINT64_MAX ? &spool->whole : &spool->parted;
-}
-
-static void list_group(struct spool *spool, uint32_t at)
-{
-    struct spool_group *group = &spool->groups[at];
-    if (group->free == 0)
-        return;
-    uint32_t *first = list_of(spool, group->free);
-    group->prev = SPOOL_NONE;
-    group->next = *first;
-    if (*first != SPOOL_NONE)
-        spool->groups[*first].prev = at;
-    *first = at;
-}
-
-static void unlist_group(struct spool *spool, uint32_t at)
-{
-    struct spool_group *group = &spool->groups[at];
-    if (group->free == 0)
-        return;
-    if (group->prev != SPOOL_NONE)
-        spool->groups[group->prev].next = group->next;
-    else
-        *list_of(spool, group->free) = group->next;
-    if (group->next != SPOOL_NONE)
-        spool->groups[group->next].prev = group->prev;
-}
-
-static void set_free(struct spool *spool, uint32_t block, bool free)
-{
-    uint32_t at = block / SPOOL_GROUP;
-    uint64_t bit = UINT64_C(1) << block % SPOOL_GROUP;
-    unlist_group(spool, at);
-    if (free)
-        spool->groups[at].free |= bit;
-    else
-        spool->groups[at].free &= ~bit;
-    list_group(spool, at);
-}
-
-static bool is_free(const struct spool *spool, uint32_t block)
-{
-    return spool->groups[block / SPOOL_GROUP].free >> block % SPOOL_GROUP & 1;
-}
-
-/* Blocks that room was reserved for just now; lock held. */
-static void add_blocks(struct spool *spool, uint32_t from, uint32_t to)
-{
-    for (uint32_t block = to; block-- > from;)
-        set_free(spool, block, true);
-}
-
-static int grow_blocks(struct spool *spool)
-{
-    uint32_t from = atomic_load(&spool->head->n_grown[SPOOL_BLOCKS]);
-    if (from >= spool->limit)
-        return -EAGAIN;
-    int r = grow(spool, SPOOL_BLOCKS);
-    if (r < 0) { /* the filesystem is full: we make do with what we have */
-        log_warn("the spool cannot grow beyond %llu MiB: %s",
-                 (unsigned long long)from * SPOOL_BLOCK >> 20, strerror(-r));
-        spool->limit = from;
-        return -EAGAIN;
-    }
-    add_blocks(spool, from, atomic_load(&spool->head->n_grown[SPOOL_BLOCKS]));
-    return 0;
-}
-
-/* lock held */
-static int64_t choose(struct spool *spool, int64_t wanted)
-{
-    if (wanted >= 0 && wanted < spool->head->n_items[SPOOL_BLOCKS] &&
-        is_free(spool, (uint32_t)wanted))
-        return wanted;
-    while (spool->parted == SPOOL_NONE && spool->whole == SPOOL_NONE)
-        if (grow_blocks(spool) < 0)
-            return -EAGAIN;
-    /* Whole groups first, and in order: what follows finds its place beside what was before. */
-    uint32_t at = spool->whole != SPOOL_NONE ? spool->whole : spool->parted;
-    return (int64_t)at * SPOOL_GROUP + __builtin_ctzll(spool->groups[at].free);
-}
-
-int64_t spool_take(struct spool *spool, int64_t wanted)
-{
-    pthread_mutex_lock(&spool->lock);
-    int64_t block = choose(spool, wanted);
-    if (block >= 0) {
-        set_free(spool, (uint32_t)block, false);
-        spool->n_used++;
-    }
-    pthread_mutex_unlock(&spool->lock);
-    return block;
-}
-
-void spool_give(struct spool *spool, uint32_t block)
-{
-    pthread_mutex_lock(&spool->lock);
-    assert(!is_free(spool, block));
-    set_free(spool, block, true);
-    spool->n_used--;
-    spool->events++;
-    pthread_cond_broadcast(&spool->changed);
-    pthread_mutex_unlock(&spool->lock);
-}
-
-uint8_t *spool_data(struct spool *spool, uint32_t block)
-{
-    return spool->data + (size_t)block * SPOOL_BLOCK;
-}
-
-uint32_t spool_total(struct spool *spool)
-{
-    pthread_mutex_lock(&spool->lock);
-    uint32_t limit = spool->limit;
-    pthread_mutex_unlock(&spool->lock);
-    return limit;
-}
-
-uint32_t spool_used(struct spool *spool)
-{
-    pthread_mutex_lock(&spool->lock);
-    uint32_t used = spool->n_used;
-    pthread_mutex_unlock(&spool->lock);
-    return used;
-}
-
-uint64_t spool_seen(struct spool *spool)
-{
-    pthread_mutex_lock(&spool->lock);
-    uint64_t seen = spool->events;
-    pthread_mutex_unlock(&spool->lock);
-    return seen;
-}
-
-void spool_wait(struct spool *spool, uint64_t *seen)
-{
-    pthread_mutex_lock(&spool->lock);
-    while (spool->events == *seen)
-        pthread_cond_wait(&spool->changed, &spool->lock);
-    *seen = spool->events;
-    pthread_mutex_unlock(&spool->lock);
-}
-
-void spool_wake(struct spool *spool)
-{
-    pthread_mutex_lock(&spool->lock);
-    spool->events++;
-    pthread_cond_broadcast(&spool->changed);
-    pthread_mutex_unlock(&spool->lock);
-}
-
 /* ---- life ---- */
 
 static void free_spool(struct spool *spool)
 {
+    workq_destroy(&spool->grower);
     if (spool->map != NULL)
         munmap(spool->map, spool->map_bytes);
     if (spool->fd >= 0)
@@ -342,11 +111,10 @@ static int make_books(struct spool *spool, const uint32_t n_items[SPOOL_N_PARTS]
     bool all = spool->refs != NULL && spool->groups != NULL && spool->logs != NULL;
     for (unsigned i = 0; i < SPOOL_BLOCKS; i++) {
         spool->pools[i].free = malloc(n_items[i] * sizeof(uint32_t));
-        spool->pools[i].limit = n_items[i];
         all = all && spool->pools[i].free != NULL;
     }
     spool->whole = spool->parted = SPOOL_NONE;
-    spool->limit = n_items[SPOOL_BLOCKS];
+    atomic_store(&spool->limit, n_items[SPOOL_BLOCKS]);
     return all ? 0 : -ENOMEM;
 }
 
@@ -402,14 +170,10 @@ static int begin_spool(struct spool *spool, uint32_t n_blocks)
     lay_out(spool);
     memcpy(spool->head->n_items, n_items, sizeof(n_items));
     read_boot(spool->head->boot);
-    pthread_mutex_lock(&spool->lock);
-    for (unsigned i = 0; i < SPOOL_BLOCKS && r == 0; i++)
-        r = grow(spool, i);
+    for (unsigned i = 0; i < SPOOL_N_PARTS && r == 0; i++)
+        r = spool_room_reserve(spool, i);
     if (r == 0)
-        r = grow(spool, SPOOL_BLOCKS);
-    if (r == 0)
-        add_blocks(spool, 0, atomic_load(&spool->head->n_grown[SPOOL_BLOCKS]));
-    pthread_mutex_unlock(&spool->lock);
+        spool_room_add(spool, 0);
     spool->head->version = VERSION;
     memcpy(spool->head->magic, MAGIC, sizeof(spool->head->magic)); /* from now on it is one */
     return r;
@@ -450,6 +214,7 @@ int spool_create(uint64_t bytes, const char *path, struct spool **out)
             close(fd);
         return r;
     }
+    spool_room_start(spool);
     *out = spool;
     return 0;
 }
@@ -534,7 +299,8 @@ int spool_open(const char *path, struct spool **out)
     lay_out(spool);
     for (unsigned i = 0; i < SPOOL_BLOCKS; i++)
         spool->pools[i].fresh = atomic_load(&spool->head->n_grown[i]);
-    spool->n_used = atomic_load(&spool->head->n_grown[SPOOL_BLOCKS]); /* until spool_adopted() */
+    /* until spool_adopted() */
+    atomic_store(&spool->n_used, atomic_load(&spool->head->n_grown[SPOOL_BLOCKS]));
     *out = spool;
     return 0;
 }
@@ -543,14 +309,8 @@ void spool_adopted(struct spool *spool)
 {
     spool_logs_adopted(spool);
     spool_runs_adopted(spool);
-    pthread_mutex_lock(&spool->lock);
-    for (uint32_t block = atomic_load(&spool->head->n_grown[SPOOL_BLOCKS]); block-- > 0;) {
-        if (spool->refs[block] > 0 || is_free(spool, block))
-            continue;
-        set_free(spool, block, true);
-        spool->n_used--;
-    }
-    pthread_mutex_unlock(&spool->lock);
+    spool_room_adopt(spool);
+    spool_room_start(spool);
 }
 
 bool spool_is_there(const struct spool *spool)

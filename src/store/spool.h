@@ -14,7 +14,7 @@
  *
  * Blocks are handed out and given back in any order and reused warm. The file grows as it is used, up
  * to its limit: room is reserved before it is touched, so that a full tmpfs is an error here and no
- * signal. Thread safe. */
+ * signal. A thread of the spool's does that ahead of writers. Thread safe. */
 #ifndef SQYFS_STORE_SPOOL_H
 #define SQYFS_STORE_SPOOL_H
 
@@ -44,13 +44,14 @@ void spool_destroy(struct spool **spool, bool keep);
 /* Whether the file still lies where it was made: else nobody can take it over. */
 bool spool_is_there(const struct spool *spool);
 
-/* A block's number, or -EAGAIN where all are taken. `wanted` (or -1) is taken if it is free: bytes that
- * follow one another are best kept so. */
-int64_t spool_take(struct spool *spool, int64_t wanted);
-void spool_give(struct spool *spool, uint32_t block);
+/* Takes up to `most` (> 0) blocks that lie side by side: returns the first and fills in how many, or -EAGAIN
+ * where all are taken. They begin at `wanted` (or -1) if it is free: bytes that follow one another are
+ * best kept so. */
+int64_t spool_take(struct spool *spool, int64_t wanted, uint32_t most, uint32_t *n);
+void spool_give(struct spool *spool, uint32_t first, uint32_t n);
 uint8_t *spool_data(struct spool *spool, uint32_t block);
 
-/* Blocks in all, and taken at this moment. */
+/* Blocks in all (fewer than asked for while the filesystem is full), and taken at this moment. Cheap. */
 uint32_t spool_total(struct spool *spool);
 uint32_t spool_used(struct spool *spool);
 

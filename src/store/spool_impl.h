@@ -1,10 +1,11 @@
-/* Inside the spool: shared by spool.c, spool_run.c and spool_log.c, nobody else. */
+/* Inside the spool: shared by spool.c and spool_*.c, nobody else. */
 #ifndef SQYFS_STORE_SPOOL_IMPL_H
 #define SQYFS_STORE_SPOOL_IMPL_H
 
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "base/workq.h"
 #include "store/spool.h"
 #include "store/spool_log.h"
 #include "store/spool_run.h"
@@ -54,7 +55,6 @@ struct spool_log {
 struct spool_pool {
     uint32_t *free;         /* given back, the last one on top */
     uint32_t n_free, fresh; /* from `fresh` on none has ever been taken */
-    uint32_t limit;         /* fewer than planned once the file cannot grow */
 };
 
 /* Blocks that lie side by side. A set bit of `free`: that one is. In one list where there is any. */
@@ -65,6 +65,8 @@ struct spool_group {
 };
 
 struct spool {
+    struct work grow_work; /* the first member */
+    struct workq *grower;  /* its one thread grows ahead; NULL: nobody does */
     uint8_t *map;
     uint64_t map_bytes;
     uint64_t offset[SPOOL_N_PARTS];
@@ -78,21 +80,38 @@ struct spool {
     uint16_t *refs;         /* runs that touch a block; guarded by whoever has the block */
     struct spool_log *logs; /* one for each record */
 
-    pthread_mutex_t lock; /* guards all below; a leaf lock, held while the file grows */
-    pthread_cond_t changed;
+    _Atomic uint32_t limit;  /* blocks: fewer than asked for while the file cannot grow */
+    _Atomic uint32_t n_used; /* blocks; both change under the lock alone */
+
+    pthread_mutex_t lock;   /* guards all below; a leaf lock */
+    pthread_cond_t changed; /* for spool_wait(), and for blocks that somebody else grows */
+    unsigned n_waiting;
     uint64_t events;                       /* blocks given back and wakes */
     struct spool_pool pools[SPOOL_BLOCKS]; /* of all parts but the blocks */
     struct spool_group *groups;
     uint32_t whole,
-        parted;     /* lists of groups that are all free, and in part; SPOOL_NONE ends them */
-    uint32_t limit; /* blocks: fewer than asked for once the file cannot grow */
-    uint32_t n_used;
+        parted; /* lists of groups that are all free, and in part; SPOOL_NONE ends them */
+    int64_t retry_ms[SPOOL_N_PARTS]; /* the filesystem was full: grows no earlier; 0: it was not */
+    bool growing;                    /* somebody reserves room for blocks, without the lock */
+    bool grower_asked;               /* grow_work is queued or under way */
 };
 
 #define SPOOL_NONE UINT32_MAX
 
+extern const uint32_t spool_item_bytes[SPOOL_N_PARTS];
+
 /* An item of a part, -EAGAIN where all are taken. `spare`: leaves so many. */
 int64_t spool_item_take(struct spool *spool, enum spool_part part, uint32_t spare);
 void spool_item_give(struct spool *spool, enum spool_part part, uint32_t item);
+
+/* Room for more items of a part, one caller at a time. 0, -EAGAIN where it has all that was planned, or
+ * another errno: nothing changed. */
+int spool_room_reserve(struct spool *spool, enum spool_part part);
+/* Blocks from `from` on have been reserved, and are free. */
+void spool_room_add(struct spool *spool, uint32_t from);
+/* What no run touches is free. Nobody else uses the spool yet. */
+void spool_room_adopt(struct spool *spool);
+/* From now on room for blocks comes before it is needed. */
+void spool_room_start(struct spool *spool);
 
 #endif

@@ -27,11 +27,14 @@ static int64_t hold(struct spool *spool, uint32_t first, uint32_t end)
 static int64_t let_go(struct spool *spool, uint32_t first, uint32_t end)
 {
     int64_t n = 0;
-    for (uint32_t block = first; block < end; block++) {
-        if (--spool->refs[block] == 0) {
-            spool_give(spool, block);
-            n++;
-        }
+    while (first < end) {
+        uint32_t at = first;
+        while (at < end && --spool->refs[at] == 0)
+            at++;
+        if (at > first)
+            spool_give(spool, first, at - first);
+        n += at - first;
+        first = at + 1; /* which somebody else touches, too */
     }
     return n;
 }

@@ -62,6 +62,7 @@
 #define VOLUME_REWRITERS    2u   /* threads that rewrite, for minutes: no flush waits behind them */
 #define VOLUME_DIRTY_AGE_MS 5000 /* an open stack's bytes reach a checkpoint after this long */
 #define VOLUME_TICK_MS      500
+#define VOLUME_PRESS_MS     5   /* between two looks of the ticker that writers ask for */
 #define STACK_REST_MS       500 /* from last close to settling: a writer may come back */
 #define STACK_MAX_JOBS      64u /* in flight while cutting again; else the spool bounds */
 #define STACK_HOLD_ROUND    4u  /* flush rounds before writers are made to wait */
@@ -195,8 +196,9 @@ struct volume {
     atomic_ullong reencode_quiet; /* bytes written when everybody had paused */
     atomic_ullong next_incarnation;
     atomic_uint jobs_in_flight;
-    atomic_uint n_ahead;   /* chunks to be decoded ahead, queued or under way */
-    atomic_uint n_readers; /* for whom chunks were decoded ahead in their present run */
+    atomic_llong pressed_ms; /* when a writer has last had the ticker look */
+    atomic_uint n_ahead;     /* chunks to be decoded ahead, queued or under way */
+    atomic_uint n_readers;   /* for whom chunks were decoded ahead in their present run */
     time_t started;
 
     pthread_mutex_t lock; /* guards all below */
@@ -222,6 +224,8 @@ struct volume {
 struct coder *volume_take_coder(struct volume *volume); /* NULL: out of memory */
 void volume_give_coder(struct volume *volume, struct coder *coder);
 void volume_kick(struct volume *volume); /* the ticker looks around now */
+/* After bytes were accepted: the same, where too many are about to go nowhere. */
+void volume_press(struct volume *volume);
 /* References to all dirty stacks of this moment, NULL for want of memory; caller unrefs and frees. */
 unsigned volume_dirty_stacks(struct volume *volume, struct stack ***out);
 /* 0, or -ENOSPC where `len` more bytes might not fit the backing filesystem. */

@@ -210,27 +210,29 @@ static int64_t write_beside(struct overlay *overlay, size_t i, const uint8_t *bu
     return (int64_t)n;
 }
 
-/* The same into a block of its own, which lies behind the one of the run before if that is free. */
-static int64_t write_block(struct overlay *overlay, size_t i, const uint8_t *buf, size_t len,
-                           uint64_t off)
+/* The same into blocks of its own, which lie behind those of the run before if they are free. */
+static int64_t write_blocks(struct overlay *overlay, size_t i, const uint8_t *buf, size_t len,
+                            uint64_t off)
 {
     struct spool_run where = {.base = off / SPOOL_BLOCK * SPOOL_BLOCK};
     uint32_t from = (uint32_t)(off - where.base);
-    size_t n = smaller(SPOOL_BLOCK - from, len);
     int64_t wanted = -1;
     if (i > 0) {
         const struct spool_run *before = run_at(overlay, i - 1);
         wanted = (int64_t)before->block + (spool_run_to(before) - 1) / SPOOL_BLOCK + 1;
     }
+    size_t n = smaller(SPOOL_RUN_MAX - from, len);
+    uint32_t n_blocks = (from + (uint32_t)n - 1) / SPOOL_BLOCK + 1;
     int r = reserve(overlay);
-    int64_t block = r == 0 ? spool_take(overlay->spool, wanted) : r;
+    int64_t block = r == 0 ? spool_take(overlay->spool, wanted, n_blocks, &n_blocks) : r;
     if (block < 0)
         return block;
+    n = smaller((uint64_t)n_blocks * SPOOL_BLOCK - from, n);
     where.block = (uint32_t)block;
     put_bytes(overlay, spool_data(overlay->spool, where.block) + from, buf, n);
     r = put_run(overlay, i, &where, from, from + (uint32_t)n, false);
     if (r < 0) {
-        spool_give(overlay->spool, where.block);
+        spool_give(overlay->spool, where.block, n_blocks);
         return r;
     }
     if (i > 0)
@@ -251,7 +253,7 @@ static int64_t write_some(struct overlay *overlay, const uint8_t *buf, size_t le
         n = smaller(start_at(overlay, i) - off, len);
     int64_t done = write_beside(overlay, i, buf, n, off);
     if (done == 0)
-        done = write_block(overlay, i, buf, n, off);
+        done = write_blocks(overlay, i, buf, n, off);
     if (done > 0)
         overlay->bytes += (uint64_t)done;
     return done;

@@ -204,6 +204,16 @@ void volume_kick(struct volume *volume)
     pthread_mutex_unlock(&volume->lock);
 }
 
+void volume_press(struct volume *volume)
+{
+    if (!is_pressed(volume))
+        return;
+    long long now = now_ms(), last = atomic_load(&volume->pressed_ms);
+    if (now - last >= VOLUME_PRESS_MS &&
+        atomic_compare_exchange_strong(&volume->pressed_ms, &last, now))
+        volume_kick(volume);
+}
+
 static bool is_full(int r)
 {
     return r == -ENOSPC || r == -EDQUOT;

@@ -120,7 +120,6 @@ ssize_t stack_write(struct stack *stack, const void *buf, size_t len, uint64_t o
     pthread_mutex_unlock(&stack->lock);
     if (r >= 0)
         atomic_fetch_add(&stack->volume->counters.bytes_in, done);
-    if (spool_used(stack->volume->spool) > spool_total(stack->volume->spool) / 2)
-        volume_kick(stack->volume);
+    volume_press(stack->volume);
     return r < 0 ? r : (ssize_t)done;
 }

@@ -1,0 +1,352 @@
+/* Blocks of a spool: how they are handed out, and where their room comes from. */
+#include "test.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "store/spool.h"
+#include "store/spool_log.h"
+#include "store/spool_run.h"
+
+#define MIB          (1u << 20)
+#define BLOCKS(mib)  ((mib) * (MIB / SPOOL_BLOCK))
+#define AHEAD_BLOCKS BLOCKS(32)
+#define STEP_BLOCKS  BLOCKS(8)
+
+static int64_t take_one(struct spool *spool)
+{
+    uint32_t n;
+    return spool_take(spool, -1, 1, &n);
+}
+
+static void nap(void)
+{
+    nanosleep(&(struct timespec){.tv_nsec = 5000000}, NULL);
+}
+
+/* ---- side by side ---- */
+
+static void blocks_are_taken_side_by_side(void **state)
+{
+    (void)state;
+    struct spool *spool;
+    uint32_t n;
+    assert_int_equal(spool_create(100 * SPOOL_BLOCK, NULL, &spool), 0);
+    assert_int_equal(spool_take(spool, -1, 40, &n), 0);
+    assert_int_equal(n, 40);
+    assert_int_equal(spool_take(spool, 40, 5, &n), 40);
+    assert_int_equal(n, 5);
+    assert_int_equal(spool_used(spool), 45);
+    spool_give(spool, 10, 20);
+    assert_int_equal(spool_take(spool, 20, 40, &n), 20); /* up to what is taken */
+    assert_int_equal(n, 10);
+    assert_int_equal(spool_take(spool, 30, 1, &n), 48); /* a whole group before a part of one */
+    assert_int_equal(n, 1);
+    assert_int_equal(spool_take(spool, 98, 40, &n), 98); /* up to the end */
+    assert_int_equal(n, 2);
+    assert_int_not_equal(spool_take(spool, 100, 1, &n), 100); /* which is none */
+    spool_destroy(&spool, false);
+}
+
+static void all_blocks_can_be_had_once(void **state)
+{
+    (void)state;
+    enum { ALL = 1003 };
+    static bool seen[ALL];
+    struct spool *spool;
+    uint32_t n, sum = 0;
+    int64_t first;
+    assert_int_equal(spool_create((uint64_t)ALL * SPOOL_BLOCK, NULL, &spool), 0);
+    while ((first = spool_take(spool, -1, 7, &n)) >= 0) {
+        for (uint32_t i = 0; i < n; i++) {
+            assert_true(first + i < ALL && !seen[first + i]);
+            seen[first + i] = true;
+        }
+        sum += n;
+    }
+    assert_int_equal(first, -EAGAIN);
+    assert_int_equal(sum, ALL);
+    assert_int_equal(spool_used(spool), ALL);
+    spool_give(spool, 0, ALL);
+    assert_int_equal(spool_take(spool, 0, ALL, &n), 0);
+    assert_int_equal(n, ALL);
+    spool_destroy(&spool, false);
+}
+
+/* ---- a file in a folder ---- */
+
+struct place {
+    char dir[64], path[80];
+};
+
+static void make_place(struct place *place)
+{
+    snprintf(place->dir, sizeof(place->dir), "/tmp/sqyfs-spool-XXXXXX");
+    assert_non_null(mkdtemp(place->dir));
+    snprintf(place->path, sizeof(place->path), "%s/spool", place->dir);
+}
+
+static uint32_t blocks_of_file(const struct place *place)
+{
+    struct stat st;
+    assert_int_equal(stat(place->path, &st), 0);
+    return (uint32_t)((uint64_t)st.st_blocks * 512 / SPOOL_BLOCK);
+}
+
+static void room_is_reserved_ahead_of_writers_and_no_more_than_that(void **state)
+{
+    (void)state;
+    enum { OTHERS = 64 }; /* what runs and logs have of the file, and more */
+    struct place place;
+    struct spool *spool;
+    make_place(&place);
+    assert_int_equal(spool_create(256 * MIB, place.path, &spool), 0);
+    assert_in_range(blocks_of_file(&place), STEP_BLOCKS, STEP_BLOCKS + OTHERS);
+    for (uint32_t used = 1; used <= BLOCKS(100); used++) {
+        assert_true(take_one(spool) >= 0);
+        uint32_t ahead = used < AHEAD_BLOCKS ? used : AHEAD_BLOCKS;
+        if (used % BLOCKS(10) != 0)
+            continue;
+        while (blocks_of_file(&place) < used + ahead)
+            nap();
+        assert_true(blocks_of_file(&place) < used + ahead + STEP_BLOCKS + OTHERS);
+    }
+    while (take_one(spool) >= 0)
+        ;
+    assert_int_equal(spool_used(spool), BLOCKS(256));
+    spool_destroy(&spool, false);
+    assert_int_equal(rmdir(place.dir), 0);
+}
+
+static void a_spool_that_is_left_grows_ahead_for_who_takes_it_over(void **state)
+{
+    (void)state;
+    struct place place;
+    struct spool *spool;
+    make_place(&place);
+    assert_int_equal(spool_create(256 * MIB, place.path, &spool), 0);
+    assert_true(take_one(spool) >= 0);
+    spool_destroy(&spool, true);
+    assert_int_equal(spool_open(place.path, &spool), 0);
+    spool_adopted(spool);
+    assert_int_equal(spool_used(spool), 0);
+    for (uint32_t i = 0; i < BLOCKS(40); i++)
+        assert_true(take_one(spool) >= 0);
+    while (blocks_of_file(&place) < BLOCKS(40) + AHEAD_BLOCKS)
+        nap();
+    spool_destroy(&spool, false);
+    assert_int_equal(rmdir(place.dir), 0);
+}
+
+/* ---- a filesystem that is full for a while ---- */
+
+/* false: not allowed to. */
+static bool mount_place(struct place *place, const char *options)
+{
+    make_place(place);
+    if (mount("sqyfs-test", place->dir, "tmpfs", 0, options) == 0)
+        return true;
+    print_message("skipped: no tmpfs can be mounted: %s\n", strerror(errno));
+    assert_int_equal(rmdir(place->dir), 0);
+    return false;
+}
+
+static void unmount_place(struct place *place)
+{
+    assert_int_equal(umount(place->dir), 0);
+    assert_int_equal(rmdir(place->dir), 0);
+}
+
+static void fill(struct place *place, char path[128])
+{
+    static const char zeros[65536];
+    snprintf(path, 128, "%s/filler", place->dir);
+    int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    assert_true(fd >= 0);
+    while (write(fd, zeros, sizeof(zeros)) > 0)
+        ;
+    assert_int_equal(errno, ENOSPC);
+    close(fd);
+}
+
+static uint32_t take_all(struct spool *spool)
+{
+    uint32_t n = 0;
+    for (int64_t block; (block = take_one(spool)) >= 0; n++)
+        memset(spool_data(spool, (uint32_t)block), 1, SPOOL_BLOCK); /* no SIGBUS */
+    return n;
+}
+
+static void a_spool_that_could_not_grow_does_when_there_is_room_again(void **state)
+{
+    (void)state;
+    struct place place;
+    struct spool *spool;
+    char filler[128];
+    int64_t block;
+    if (!mount_place(&place, "size=64m"))
+        skip();
+    assert_int_equal(spool_create(48 * MIB, place.path, &spool), 0);
+    assert_int_equal(spool_total(spool), BLOCKS(48));
+    fill(&place, filler);
+    uint32_t n = take_all(spool);
+    assert_in_range(n, STEP_BLOCKS, BLOCKS(48) - 1);
+    assert_int_equal(spool_total(spool), n);
+    assert_int_equal(unlink(filler), 0);
+    while ((block = take_one(spool)) < 0)
+        nap();
+    assert_int_equal(spool_total(spool), BLOCKS(48));
+    memset(spool_data(spool, (uint32_t)block), 1, SPOOL_BLOCK);
+    assert_int_equal(n + 1 + take_all(spool), BLOCKS(48));
+    spool_destroy(&spool, false);
+    unmount_place(&place);
+}
+
+static void runs_that_found_no_room_find_it_when_there_is_some_again(void **state)
+{
+    (void)state;
+    struct place place;
+    struct spool *spool;
+    char filler[128];
+    int64_t n_blocks = 0, id;
+    uint32_t n = 0;
+    if (!mount_place(&place, "size=32m"))
+        skip();
+    assert_int_equal(spool_create(16 * MIB, place.path, &spool), 0);
+    const struct spool_file file = {.ino = 1};
+    struct spool_log *log = spool_log_open(spool, &file);
+    uint32_t owner = spool_log_number(spool, log);
+    uint32_t block = (uint32_t)take_one(spool);
+    fill(&place, filler);
+    while (spool_run_put(spool, owner, 0, block, n, n + 1, false, &n_blocks) >= 0)
+        n++;
+    assert_in_range(n, 1000, 10000);
+    assert_int_equal(unlink(filler), 0);
+    while ((id = spool_run_put(spool, owner, 0, block, n, n + 1, false, &n_blocks)) < 0)
+        nap();
+    assert_int_equal(spool_run_start(spool_run(spool, (uint32_t)id)), n);
+    assert_int_equal(n_blocks, 1);
+    spool_destroy(&spool, false);
+    unmount_place(&place);
+}
+
+/* ---- many at a time ---- */
+
+enum { N_THREADS = 4, N_ROUNDS = 3000, N_HELD = 24 };
+
+struct hands {
+    struct spool *spool;
+    uint32_t id;
+    uint64_t seed;
+    struct {
+        uint32_t first, n;
+    } held[N_HELD];
+    unsigned n_held;
+    uint32_t found_wrong;
+};
+
+static uint32_t next_random(struct hands *hands, uint32_t below)
+{
+    hands->seed = hands->seed * 6364136223846793005u + 1442695040888963407u;
+    return (uint32_t)(hands->seed >> 33) % below;
+}
+
+/* Whoever has a block says so at both ends of it. */
+static uint32_t *end_of(struct hands *hands, uint32_t block, unsigned end)
+{
+    return (uint32_t *)(void *)(spool_data(hands->spool, block) + end * (SPOOL_BLOCK - 4));
+}
+
+static bool take(struct hands *hands)
+{
+    uint32_t n, most = 1 + next_random(hands, 200);
+    int64_t wanted = (int64_t)next_random(hands, 2000) - 500;
+    int64_t first = spool_take(hands->spool, wanted, most, &n);
+    if (first < 0)
+        return false;
+    hands->found_wrong += n == 0 || n > most;
+    for (uint32_t i = 0; i < n; i++)
+        for (unsigned end = 0; end < 2; end++)
+            *end_of(hands, (uint32_t)first + i, end) = hands->id;
+    hands->held[hands->n_held].first = (uint32_t)first;
+    hands->held[hands->n_held++].n = n;
+    return true;
+}
+
+static void give(struct hands *hands)
+{
+    unsigned i = next_random(hands, hands->n_held);
+    uint32_t first = hands->held[i].first, n = hands->held[i].n;
+    hands->held[i] = hands->held[--hands->n_held];
+    for (uint32_t block = first; block < first + n; block++)
+        for (unsigned end = 0; end < 2; end++)
+            hands->found_wrong += *end_of(hands, block, end) != hands->id;
+    uint32_t half = next_random(hands, n + 1);
+    if (half > 0)
+        spool_give(hands->spool, first, half);
+    if (half < n)
+        spool_give(hands->spool, first + half, n - half);
+}
+
+static void *hands_thread(void *arg)
+{
+    struct hands *hands = arg;
+    for (unsigned i = 0; i < N_ROUNDS; i++) {
+        uint64_t seen = spool_seen(hands->spool);
+        bool full = hands->n_held == N_HELD || next_random(hands, 3) == 0;
+        if (hands->n_held > 0 && full)
+            give(hands);
+        else if (!take(hands) && hands->n_held > 0)
+            give(hands);
+        else if (hands->n_held == 0)
+            spool_wait(hands->spool, &seen); /* others have all, and will give */
+        if (spool_used(hands->spool) > spool_total(hands->spool))
+            hands->found_wrong++;
+    }
+    while (hands->n_held > 0)
+        give(hands);
+    spool_wake(hands->spool);
+    return NULL;
+}
+
+static void many_take_and_give_at_a_time_while_it_grows(void **state)
+{
+    (void)state;
+    static struct hands hands[N_THREADS];
+    pthread_t threads[N_THREADS];
+    struct spool *spool;
+    assert_int_equal(spool_create(96 * MIB, NULL, &spool), 0);
+    for (uint32_t i = 0; i < N_THREADS; i++) {
+        hands[i] = (struct hands){.spool = spool, .id = i + 1, .seed = i};
+        assert_int_equal(pthread_create(&threads[i], NULL, hands_thread, &hands[i]), 0);
+    }
+    for (unsigned i = 0; i < N_THREADS; i++) {
+        pthread_join(threads[i], NULL);
+        assert_int_equal(hands[i].found_wrong, 0);
+    }
+    assert_int_equal(spool_used(spool), 0);
+    assert_int_equal(take_all(spool), BLOCKS(96));
+    spool_destroy(&spool, false);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(blocks_are_taken_side_by_side),
+        cmocka_unit_test(all_blocks_can_be_had_once),
+        cmocka_unit_test(room_is_reserved_ahead_of_writers_and_no_more_than_that),
+        cmocka_unit_test(a_spool_that_is_left_grows_ahead_for_who_takes_it_over),
+        cmocka_unit_test(a_spool_that_could_not_grow_does_when_there_is_room_again),
+        cmocka_unit_test(runs_that_found_no_room_find_it_when_there_is_some_again),
+        cmocka_unit_test(many_take_and_give_at_a_time_while_it_grows),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -6,28 +6,30 @@
 
 #include "fs/request.h"
 
-bool attr_is_warm(const struct inode *inode)
-{
-    return inode->stack == NULL || atomic_load(&inode->warm) || !stack_is_blob(inode->stack);
-}
-
 static bool keeps_privilege(mode_t mode)
 {
     return S_ISREG(mode) && mode & (S_ISUID | S_ISGID);
 }
 
-int attr_read(struct inode *inode, struct stat *st)
+static int read_with(struct inode *inode, struct stat *st,
+                     int (*getattr)(struct stack *stack, struct stat *st))
 {
     if (fstat(inode->fd, st) < 0)
         return -errno;
-    if (inode->stack != NULL) {
-        int r = stack_getattr(inode->stack, st);
-        if (r < 0)
-            return r;
-        atomic_store(&inode->warm, true);
-    }
-    atomic_store(&inode->may_kill, keeps_privilege(st->st_mode));
-    return 0;
+    int r = inode->stack != NULL ? getattr(inode->stack, st) : 0;
+    if (r == 0)
+        atomic_store(&inode->may_kill, keeps_privilege(st->st_mode));
+    return r;
+}
+
+int attr_read(struct inode *inode, struct stat *st)
+{
+    return read_with(inode, st, stack_getattr);
+}
+
+int attr_try(struct inode *inode, struct stat *st)
+{
+    return read_with(inode, st, stack_try_getattr);
 }
 
 void attr_kill_bits(uid_t uid, struct inode *inode)
@@ -43,30 +45,32 @@ void attr_kill_bits(uid_t uid, struct inode *inode)
     chmod(fs_path(inode->fd).text, mode);
 }
 
-static void reply_attr(fuse_req_t req, struct inode *inode)
+static void reply_attr(fuse_req_t req, int r, const struct stat *st)
 {
-    struct stat st;
-    int r = attr_read(inode, &st);
     if (r < 0)
         fuse_reply_err(req, -r);
     else
-        fuse_reply_attr(req, &st, FS_TIMEOUT_S);
+        fuse_reply_attr(req, st, FS_TIMEOUT_S);
 }
 
-static void run_getattr(struct request *r)
+static void read_and_reply(struct request *r)
 {
-    reply_attr(r->req, r->inode);
+    struct stat st;
+    int e = attr_read(r->inode, &st);
+    reply_attr(r->req, e, &st);
 }
 
 void attr_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
     (void)fi;
+    struct stat st;
     struct inode *inode = fs_inode(fs_of(req), ino);
-    if (attr_is_warm(inode)) {
-        reply_attr(req, inode);
+    int e = attr_try(inode, &st);
+    if (e != -EAGAIN) {
+        reply_attr(req, e, &st);
         return;
     }
-    struct request *r = request_new(req, run_getattr, NULL, NULL);
+    struct request *r = request_new(req, read_and_reply, NULL, NULL);
     if (r == NULL)
         return;
     r->inode = inode;
@@ -141,7 +145,7 @@ static void run_setattr(struct request *r)
     if (e < 0)
         request_reply(r, e);
     else
-        reply_attr(r->req, r->inode);
+        read_and_reply(r);
 }
 
 void attr_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set,

@@ -4,9 +4,10 @@
 
 #include "fs/fs.h"
 
-/* What stat(2) in the mount says. [waits] unless attr_is_warm(). */
+/* What stat(2) in the mount says. [waits] */
 int attr_read(struct inode *inode, struct stat *st);
-bool attr_is_warm(const struct inode *inode);
+/* The same from memory, or -EAGAIN. */
+int attr_try(struct inode *inode, struct stat *st);
 
 /* Takes the set-user-id bit, and the set-group-id bit where it means that, before a change of
  * content by `uid`, who may not keep them unless 0. */

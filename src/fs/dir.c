@@ -82,37 +82,62 @@ static bool visible_name(const struct request *r, const char *stored, char name[
     return true;
 }
 
-/* Attributes too, where they can be had: without them the entry is only listed. The kernel cannot
- * forget an entry of a directory that is being read, so a long listing must not take all
- * descriptors. */
-static struct inode *look_up(const struct request *r, const char *name,
-                             struct fuse_entry_param *entry)
+/* Attributes, where they can be had: without them an entry is only listed. Takes found->fd. */
+static bool fill_entry(const struct request *r, const char *name, const struct tree_entry *found,
+                       struct fuse_entry_param *entry)
 {
     struct inode *inode;
-    if (is_dots(name) || inode_supply(r->fs->inodes) != INODE_PLENTY ||
-        name_find(r->fs, r->handle->inode, name, &inode) < 0)
-        return NULL;
+    if (name_adopt(r->fs, r->handle->inode, name, found, &inode) < 0)
+        return false;
     if (name_entry(r->fs, inode, entry) == 0)
-        return inode;
+        return true;
     inode_forget(r->fs->inodes, inode, 1);
-    return NULL;
+    return false;
 }
 
-/* Appends one entry; the bytes it takes, or 0 where it does not fit any more. */
-static size_t add_entry(const struct request *r, const struct dir_entry *d, const char *name,
-                        off_t next, char *at, size_t room)
+/* The kernel cannot forget an entry of a directory that is being read, so a long listing must not take
+ * all descriptors. false: not to be shown. */
+static bool look_up(const struct request *r, const char *stored, char name[NAMES_MAX],
+                    struct fuse_entry_param *entry, bool *has_attr)
 {
+    struct inode *dir = r->handle->inode;
+    struct tree_entry found;
+    *has_attr = false;
+    if (is_dots(stored) || inode_supply(r->fs->inodes) != INODE_PLENTY)
+        return visible_name(r, stored, name);
+    int e = tree_show_open(r->fs->tree, dir->fd, inode_is_root(r->fs->inodes, dir), stored, name,
+                           &found);
+    if (e < 0)
+        return e != -ENOENT && visible_name(r, stored, name);
+    *has_attr = e == 0 && fill_entry(r, name, &found, entry);
+    return true;
+}
+
+static size_t add_name(const struct request *r, const struct dir_entry *d, const char *stored,
+                       off_t next, char *at, size_t room)
+{
+    char name[NAMES_MAX];
     struct stat st = {.st_ino = d->ino, .st_mode = (mode_t)d->type << 12};
-    if (r->flags == 0) {
-        size_t n = fuse_add_direntry(r->req, at, room, name, &st, next);
-        return n <= room ? n : 0;
-    }
-    size_t n = fuse_add_direntry_plus(r->req, NULL, 0, name, NULL, 0);
-    if (n > room)
+    if (!visible_name(r, stored, name))
         return 0;
+    return fuse_add_direntry(r->req, at, room, name, &st, next);
+}
+
+static size_t add_name_plus(const struct request *r, const struct dir_entry *d, const char *stored,
+                            off_t next, char *at, size_t room)
+{
+    char name[NAMES_MAX];
+    bool has_attr;
     struct fuse_entry_param entry;
-    if (look_up(r, name, &entry) == NULL)
-        entry = (struct fuse_entry_param){.attr = st};
+    /* A visible name may be as long as the stored one. */
+    size_t most = fuse_add_direntry_plus(r->req, NULL, 0, stored, NULL, 0);
+    if (most > room)
+        return most;
+    if (!look_up(r, stored, name, &entry, &has_attr))
+        return 0;
+    if (!has_attr)
+        entry =
+            (struct fuse_entry_param){.attr = {.st_ino = d->ino, .st_mode = (mode_t)d->type << 12}};
     return fuse_add_direntry_plus(r->req, at, room, name, &entry, next);
 }
 
@@ -145,6 +170,8 @@ static int remember(void *ctx, const struct dirent *d)
 /* Fills r->buffer from position r->off; bytes, or an error where there are none. */
 static ssize_t fill(struct request *r)
 {
+    size_t (*add)(const struct request *r, const struct dir_entry *d, const char *stored,
+                  off_t next, char *at, size_t room) = r->flags != 0 ? add_name_plus : add_name;
     struct dir_list *list = &r->handle->list;
     size_t used = 0;
     if (r->off == 0 || !list->taken) {
@@ -155,12 +182,10 @@ static ssize_t fill(struct request *r)
             return e;
     }
     for (size_t i = (size_t)r->off; i < list->n; i++) {
-        char name[NAMES_MAX];
         const struct dir_entry *d = &list->entries[i];
-        if (!visible_name(r, list->names + d->name, name))
-            continue;
-        size_t n = add_entry(r, d, name, (off_t)i + 1, (char *)r->buffer + used, r->size - used);
-        if (n == 0)
+        const char *stored = list->names + d->name;
+        size_t n = add(r, d, stored, (off_t)i + 1, (char *)r->buffer + used, r->size - used);
+        if (n > r->size - used)
             break;
         used += n;
     }

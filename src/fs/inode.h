@@ -22,7 +22,6 @@ struct inode {
     int fd;               /* O_PATH; of a regular file its stack's */
     struct stack *stack;  /* of a regular file, else NULL */
     uint64_t generation;  /* tells apart the inodes that one address stood for */
-    atomic_bool warm;     /* attributes were read once: reading them again is cheap */
     atomic_bool may_kill; /* had set-user-id or set-group-id when last seen */
 
     /* guarded by the table's lock */

@@ -13,39 +13,57 @@
 
 #define SCARCE_MS 2
 
+int name_adopt(struct fs *fs, struct inode *dir, const char *name, const struct tree_entry *entry,
+               struct inode **out)
+{
+    return inode_lookup(fs->inodes, fs->volume, entry, inode_id(fs->inodes, dir), name, out);
+}
+
 int name_find(struct fs *fs, struct inode *dir, const char *name, struct inode **out)
 {
     struct tree_entry entry;
     int r = tree_lookup(fs->tree, dir->fd, name, &entry);
-    if (r < 0)
-        return r;
-    return inode_lookup(fs->inodes, fs->volume, &entry, inode_id(fs->inodes, dir), name, out);
+    return r < 0 ? r : name_adopt(fs, dir, name, &entry, out);
+}
+
+static void fill_entry(const struct fs *fs, const struct inode *inode,
+                       struct fuse_entry_param *entry)
+{
+    entry->ino = inode_id(fs->inodes, inode);
+    entry->generation = inode->generation;
+    entry->attr_timeout = FS_TIMEOUT_S;
+    entry->entry_timeout = FS_TIMEOUT_S;
 }
 
 int name_entry(struct fs *fs, struct inode *inode, struct fuse_entry_param *out)
 {
     memset(out, 0, sizeof(*out));
     int r = attr_read(inode, &out->attr);
-    if (r < 0)
-        return r;
-    out->ino = inode_id(fs->inodes, inode);
-    out->generation = inode->generation;
-    out->attr_timeout = FS_TIMEOUT_S;
-    out->entry_timeout = FS_TIMEOUT_S;
-    return 0;
+    if (r == 0)
+        fill_entry(fs, inode, out);
+    return r;
 }
 
-/* Answers with an inode that has been looked up for this answer. */
-static void reply_entry(struct fs *fs, fuse_req_t req, struct inode *inode)
+/* Answers with an inode that has been looked up for this answer; `r`: whether its attributes are in
+ * *entry. */
+static void reply_entry(struct fs *fs, fuse_req_t req, struct inode *inode, int r,
+                        struct fuse_entry_param *entry)
 {
-    struct fuse_entry_param entry;
-    int r = name_entry(fs, inode, &entry);
-    if (r < 0)
+    if (r < 0) {
         fuse_reply_err(req, -r);
-    else
-        r = fuse_reply_entry(req, &entry);
+    } else {
+        fill_entry(fs, inode, entry);
+        r = fuse_reply_entry(req, entry);
+    }
     if (r < 0) /* the kernel did not get it */
         inode_forget(fs->inodes, inode, 1);
+}
+
+static void read_and_reply(struct fs *fs, fuse_req_t req, struct inode *inode)
+{
+    struct fuse_entry_param entry = {.ino = 0};
+    int r = attr_read(inode, &entry.attr);
+    reply_entry(fs, req, inode, r, &entry);
 }
 
 static void run_lookup(struct request *r)
@@ -62,12 +80,12 @@ static void run_lookup(struct request *r)
     if (e < 0)
         request_reply(r, e);
     else
-        reply_entry(r->fs, r->req, inode);
+        read_and_reply(r->fs, r->req, inode);
 }
 
 static void run_entry(struct request *r)
 {
-    reply_entry(r->fs, r->req, r->other);
+    read_and_reply(r->fs, r->req, r->other);
 }
 
 /* At once, unless that would wait: for a descriptor, or the attributes of a blob that neither memory nor
@@ -78,8 +96,10 @@ void name_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
     struct inode *inode, *dir = fs_inode(fs, parent);
     int e = name_find(fs, dir, name, &inode);
     bool scarce = inode_supply(fs->inodes) == INODE_SCARCE;
-    if (e == 0 && !scarce && (attr_is_warm(inode) || stack_knows_attr(inode->stack))) {
-        reply_entry(fs, req, inode);
+    struct fuse_entry_param entry = {.ino = 0};
+    int known = e == 0 && !scarce ? attr_try(inode, &entry.attr) : -EAGAIN;
+    if (known != -EAGAIN) {
+        reply_entry(fs, req, inode, known, &entry);
         return;
     }
     if (e < 0 && e != -EMFILE) {
@@ -154,7 +174,7 @@ static void reply_made(struct request *r)
     if (e < 0)
         request_reply(r, e);
     else
-        reply_entry(r->fs, r->req, inode);
+        read_and_reply(r->fs, r->req, inode);
 }
 
 static void run_mknod(struct request *r)
@@ -240,7 +260,7 @@ static void run_link(struct request *r)
     if (inode->stack != NULL)
         stack_touch(inode->stack);
     inode_again(r->fs->inodes, inode);
-    reply_entry(r->fs, r->req, inode);
+    read_and_reply(r->fs, r->req, inode);
 }
 
 void name_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t new_parent, const char *new_name)

@@ -6,7 +6,10 @@
 
 /* The inode of a name, with one more lookup on it; inode_forget() undoes it. */
 int name_find(struct fs *fs, struct inode *dir, const char *name, struct inode **out);
-/* What the kernel is told of it. [waits] unless attr_is_warm(). */
+/* The same of what has been opened; takes entry->fd. */
+int name_adopt(struct fs *fs, struct inode *dir, const char *name, const struct tree_entry *entry,
+               struct inode **out);
+/* What the kernel is told of it. [waits] */
 int name_entry(struct fs *fs, struct inode *inode, struct fuse_entry_param *out);
 
 void name_lookup(fuse_req_t req, fuse_ino_t parent, const char *name);

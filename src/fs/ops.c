@@ -33,6 +33,10 @@ static void ops_init(void *userdata, struct fuse_conn_info *conn)
      * HANDLE_KILLPRIV_V2, which libfuse does not know, the channel takes that. */
     want(conn, FUSE_CAP_HANDLE_KILLPRIV, false);
     want(conn, FUSE_CAP_WRITEBACK_CACHE, false);
+    /* Listings always bring attributes: `ls -l` reads all names before it asks for the first, and then the
+     * kernel, left to itself, would look up each. */
+    want(conn, FUSE_CAP_READDIRPLUS, true);
+    want(conn, FUSE_CAP_READDIRPLUS_AUTO, false);
     /* Copies are cheaper than pipes here, in both directions. */
     want(conn, FUSE_CAP_SPLICE_READ, false);
     want(conn, FUSE_CAP_SPLICE_WRITE, false);

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "store/facts.h"
 #include "store/index_db.h"
 #include "store/index_row.h"
 
@@ -18,6 +19,7 @@ enum query {
     QUERY_RENAME,
     QUERY_GET,
     QUERY_GET_INO,
+    QUERY_NEAR,
     QUERY_NEXT,
     QUERY_NEXT_DUE,
     QUERY_DUE,
@@ -35,6 +37,8 @@ static const char *const queries[N_QUERIES] = {
                      " WHERE path = ?1 OR (path >= ?2 AND path < ?3)",
     [QUERY_GET] = "SELECT " INDEX_ROW_COLUMNS " FROM stacks WHERE path = ?1",
     [QUERY_GET_INO] = "SELECT " INDEX_ROW_COLUMNS " FROM stacks WHERE ino = ?1 ORDER BY path",
+    [QUERY_NEAR] = "SELECT " INDEX_ROW_COLUMNS " FROM stacks WHERE ino BETWEEN ?1 AND ?2"
+                   " ORDER BY ino LIMIT ?3",
     [QUERY_NEXT] = "SELECT " INDEX_ROW_COLUMNS " FROM stacks WHERE path > ?1 ORDER BY path LIMIT 1",
     [QUERY_NEXT_DUE] = "SELECT " INDEX_ROW_COLUMNS " FROM stacks WHERE path > ?1"
                        " AND " INDEX_ROW_DUE " ORDER BY path",
@@ -50,8 +54,10 @@ static const struct index_db_schema schema = {
     .n_queries = N_QUERIES,
 };
 
+/* What the database gets and gives changes the facts under the database's lock, in the same order. */
 struct index {
     struct index_db *db;
+    struct facts *facts;
 };
 
 static int open_index(const char *path, bool reader, struct index **out)
@@ -59,8 +65,10 @@ static int open_index(const char *path, bool reader, struct index **out)
     struct index *index = calloc(1, sizeof(*index));
     if (!index)
         return -ENOMEM;
-    int r = index_db_open(path, reader, &schema, &index->db);
+    index->facts = facts_create();
+    int r = index->facts ? index_db_open(path, reader, &schema, &index->db) : -ENOMEM;
     if (r < 0) {
+        facts_destroy(&index->facts);
         free(index);
         return r;
     }
@@ -83,21 +91,52 @@ void index_close(struct index **index)
     if (!*index)
         return;
     index_db_close(&(*index)->db);
+    facts_destroy(&(*index)->facts);
     free(*index);
     *index = NULL;
 }
 
-static int put_op(struct index_db *db, void *args)
+static struct fact fact_of(const struct index_row *row)
+{
+    return (struct fact){row->ino,
+                         row->stored_bytes,
+                         row->stored_mtime,
+                         row->stored_ctime,
+                         {row->plain_bytes, row->mtime}};
+}
+
+/* What else there is, is damaged, or not known to be whole. */
+static bool is_usable(const struct index_row *row)
+{
+    return strcmp(row->state, "stored") == 0;
+}
+
+static int put_row(struct index_db *db, const struct index_row *row)
 {
     struct index_db_query *query = index_db_query(db, QUERY_PUT);
-    index_row_bind(query, args);
+    index_row_bind(query, row);
     return index_db_execute(query);
+}
+
+struct put_args {
+    struct index *index;
+    const struct index_row *row;
+};
+
+static int put_op(struct index_db *db, void *args)
+{
+    const struct put_args *put = args;
+    struct fact fact = fact_of(put->row);
+    int r = put_row(db, put->row);
+    facts_put(put->index->facts, &fact,
+              is_usable(put->row)); /* true even where it cannot be entered */
+    return r;
 }
 
 int index_put(struct index *index, const struct index_row *row)
 {
-    struct index_row copy = *row;
-    return row->path[0] == '\0' ? -EINVAL : index_db_run(index->db, put_op, &copy);
+    struct put_args put = {index, row};
+    return row->path[0] == '\0' ? -EINVAL : index_db_run(index->db, put_op, &put);
 }
 
 /* The bounds of what lies below a path. */
@@ -256,10 +295,79 @@ int index_get_by_stat(struct index *index, const struct stat *backing, index_row
     return give_one(index_db_run(index->db, read_op, &read), &read, fn, ctx);
 }
 
-int index_try_by_stat(struct index *index, const struct stat *backing, index_row_fn *fn, void *ctx)
+struct near_args {
+    struct index *index;
+    uint64_t ino;
+    size_t n;
+    struct fact list[FACTS_NEAR_ROWS];
+};
+
+static int take_near(struct index_db_query *query, struct near_args *near)
 {
-    struct read_args read = {.query = QUERY_GET_INO, .backing = backing};
-    return give_one(index_db_try_run(index->db, read_op, &read), &read, fn, ctx);
+    struct index_row_copy *found = index_row_copy(query);
+    if (!found)
+        return -ENOMEM;
+    if (found->sound && is_usable(&found->row))
+        near->list[near->n++] = fact_of(&found->row);
+    free(found);
+    return 0;
+}
+
+static int near_op(struct index_db *db, void *args)
+{
+    struct near_args *near = args;
+    struct index_db_query *query = index_db_query(db, QUERY_NEAR);
+    uint64_t first = facts_near(near->ino);
+    size_t n_rows = 0;
+    int r;
+    near->n = 0;
+    index_db_bind_int(query, 1, (int64_t)first);
+    index_db_bind_int(query, 2, (int64_t)(first + FACTS_NEAR - 1));
+    index_db_bind_int(query, 3, FACTS_NEAR_ROWS);
+    while ((r = index_db_step(query)) > 0) {
+        n_rows++;
+        r = take_near(query, near);
+        if (r < 0)
+            break;
+    }
+    index_db_end(query);
+    if (r == 0 && n_rows < FACTS_NEAR_ROWS)
+        r = facts_keep(near->index->facts, first, near->list, near->n);
+    return r;
+}
+
+/* Failing costs time alone. */
+static void read_near(struct index *index, uint64_t ino)
+{
+    struct near_args *near = malloc(sizeof(*near));
+    if (!near)
+        return;
+    near->index = index;
+    near->ino = ino;
+    index_db_run(index->db, near_op, near);
+    free(near);
+}
+
+static int take_attr(void *ctx, const struct index_row *row)
+{
+    struct index_attr *attr = ctx;
+    *attr = fact_of(row).attr;
+    return is_usable(row) ? 0 : -ENOENT;
+}
+
+int index_attr_near(struct index *index, const struct stat *backing, struct index_attr *out)
+{
+    return facts_find(index->facts, backing, out);
+}
+
+int index_attr(struct index *index, const struct stat *backing, struct index_attr *out)
+{
+    int r = facts_find(index->facts, backing, out);
+    if (r == -EAGAIN && facts_wants_all(index->facts, backing->st_ino)) {
+        read_near(index, backing->st_ino);
+        r = facts_find(index->facts, backing, out);
+    }
+    return r == -EAGAIN ? index_get_by_stat(index, backing, take_attr, out) : r;
 }
 
 int index_next_due(struct index *index, const char *path, index_row_fn *fn, void *ctx)
@@ -323,7 +431,7 @@ int index_each(struct index *index, index_row_fn *fn, void *ctx)
 }
 
 struct replace_args {
-    struct index *from;
+    struct index *index, *from;
     int error; /* of reading `from` */
 };
 
@@ -340,7 +448,7 @@ static int replace_steps(struct index_db *db, void *args)
         if (!row)
             break;
         if (row->sound)
-            r = put_op(db, &row->row);
+            r = put_row(db, &row->row);
     }
     free(row);
     return r;
@@ -348,13 +456,16 @@ static int replace_steps(struct index_db *db, void *args)
 
 static int replace_op(struct index_db *db, void *args)
 {
-    return index_db_transaction(db, replace_steps, args);
+    const struct replace_args *replace = args;
+    int r = index_db_transaction(db, replace_steps, args);
+    facts_clear(replace->index->facts);
+    return r;
 }
 
 int index_replace_all(struct index *index, struct index *from)
 {
     assert(from != index);
-    struct replace_args args = {.from = from};
+    struct replace_args args = {.index = index, .from = from};
     int r = index_db_run(index->db, replace_op, &args);
     return args.error < 0 ? args.error : r;
 }

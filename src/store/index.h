@@ -62,8 +62,15 @@ typedef int index_row_fn(void *ctx,
 int index_get(struct index *index, const char *path, index_row_fn *fn, void *ctx);
 /* The row made from this very state of the backing file, by inode. -ENOENT where there is none. */
 int index_get_by_stat(struct index *index, const struct stat *backing, index_row_fn *fn, void *ctx);
-/* The same, or -EAGAIN where somebody else uses the index just now. */
-int index_try_by_stat(struct index *index, const struct stat *backing, index_row_fn *fn, void *ctx);
+
+/* What such a row says of a stack that is stored and whole, by itself. 0, or -ENOENT. */
+struct index_attr {
+    uint64_t plain_bytes;
+    struct timespec mtime;
+};
+int index_attr(struct index *index, const struct stat *backing, struct index_attr *out);
+/* The same from memory, or -EAGAIN: it is not known whether there is one. May be called with locks held. */
+int index_attr_near(struct index *index, const struct stat *backing, struct index_attr *out);
 /* All rows by path. Returns what fn returned, or an error. Rows put or removed meanwhile may or may
  * not be met. */
 int index_each(struct index *index, index_row_fn *fn, void *ctx);

@@ -72,6 +72,22 @@ static int open_entry(int dir_fd, const char *name, struct tree_entry *out)
     return 0;
 }
 
+static int lookup_spelled(struct tree *tree, int dir_fd, const struct spellings *spellings,
+                          struct tree_entry *out)
+{
+    int r = -ENOENT;
+    pthread_rwlock_rdlock(&tree->lock);
+    for (unsigned i = 0; i < spellings->n && spelling_is_absent(-r); i++) {
+        r = open_entry(dir_fd, spellings->name[i], out);
+        if (r == 0 && !spelling_counts(spellings, i, out->fd)) {
+            close(out->fd);
+            r = -ENOENT;
+        }
+    }
+    pthread_rwlock_unlock(&tree->lock);
+    return r < 0 && spelling_is_absent(-r) ? -ENOENT : r;
+}
+
 int tree_lookup(struct tree *tree, int dir_fd, const char *name, struct tree_entry *out)
 {
     struct spellings spellings;
@@ -80,17 +96,7 @@ int tree_lookup(struct tree *tree, int dir_fd, const char *name, struct tree_ent
         return r;
     if (tree_is_reserved(tree, dir_fd, name))
         return -ENOENT;
-    r = -ENOENT;
-    pthread_rwlock_rdlock(&tree->lock);
-    for (unsigned i = 0; i < spellings.n && spelling_is_absent(-r); i++) {
-        r = open_entry(dir_fd, spellings.name[i], out);
-        if (r == 0 && !spelling_counts(&spellings, i, out->fd)) {
-            close(out->fd);
-            r = -ENOENT;
-        }
-    }
-    pthread_rwlock_unlock(&tree->lock);
-    return r < 0 && spelling_is_absent(-r) ? -ENOENT : r;
+    return lookup_spelled(tree, dir_fd, &spellings, out);
 }
 
 /* Spelling for a new file, where the name is free in all of them. */
@@ -238,21 +244,29 @@ int tree_list(struct tree *tree, DIR *dir, int (*fn)(void *ctx, const struct dir
     return r;
 }
 
-bool tree_show(struct tree *tree, int dir_fd, bool is_root, const char *name,
+/* The name that a stored one is a spelling of, and which one; false for what is none. */
+static bool spelled_by(int dir_fd, bool is_root, const char *stored, char visible[NAMES_MAX],
+                       struct spellings *spellings, unsigned *rank)
+{
+    if (is_root && names_is_reserved(stored))
+        return false;
+    if (names_depends(stored) && origin_is_foreign(dir_fd, stored))
+        names_to_foreign(stored, visible);
+    else
+        names_to_visible(stored, visible);
+    if (spelling_all(visible, spellings) < 0)
+        return false;
+    *rank = spelling_rank(spellings, stored);
+    return *rank < spellings->n; /* ".Sqy" and the like: no spelling that lookup knows */
+}
+
+bool tree_show(struct tree *tree, int dir_fd, bool is_root, const char *stored,
                char visible[NAMES_MAX])
 {
-    if (is_root && names_is_reserved(name))
-        return false;
-    if (names_depends(name) && origin_is_foreign(dir_fd, name))
-        names_to_foreign(name, visible);
-    else
-        names_to_visible(name, visible);
     struct spellings spellings;
-    if (spelling_all(visible, &spellings) < 0)
+    unsigned rank;
+    if (!spelled_by(dir_fd, is_root, stored, visible, &spellings, &rank))
         return false;
-    unsigned rank = spelling_rank(&spellings, name);
-    if (rank == spellings.n)
-        return false; /* ".Sqy" and the like: no spelling that lookup knows */
     bool shown = true;
     pthread_rwlock_rdlock(&tree->lock);
     for (unsigned i = 0; i < rank && shown; i++) {
@@ -261,4 +275,19 @@ bool tree_show(struct tree *tree, int dir_fd, bool is_root, const char *name,
     }
     pthread_rwlock_unlock(&tree->lock);
     return shown;
+}
+
+int tree_show_open(struct tree *tree, int dir_fd, bool is_root, const char *stored,
+                   char visible[NAMES_MAX], struct tree_entry *out)
+{
+    struct spellings spellings;
+    unsigned rank;
+    if (!spelled_by(dir_fd, is_root, stored, visible, &spellings, &rank))
+        return -ENOENT;
+    int r = lookup_spelled(tree, dir_fd, &spellings, out);
+    if (r == 0 && spelling_rank(&spellings, out->stored) >= rank)
+        return 0;
+    if (r == 0)
+        close(out->fd);
+    return r == 0 ? -ENOENT : r == -ENOENT ? 1 : r;
 }

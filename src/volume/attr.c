@@ -107,19 +107,22 @@ void stack_attr_set(struct stack_attr *attr, const struct stat *st)
     attr->valid = true;
 }
 
-static int attr_from_row(void *ctx, const struct index_row *row)
+static void attr_from_index(struct stack_attr *attr, const struct index_attr *row,
+                            const struct stat *st)
 {
-    struct stack_attr *attr = ctx;
     attr->size = row->plain_bytes;
     attr->mtime = row->mtime;
-    return strcmp(row->state, "stored") == 0 ? 0 : 1;
+    stack_attr_set(attr, st);
 }
 
 /* Reads what is known of a blob that is not open: the index, else the blob. No lock held. */
 static int read_attr(struct stack *stack, const struct stat *st, struct stack_attr *attr)
 {
+    struct index_attr row;
     memset(attr, 0, sizeof(*attr));
-    if (index_get_by_stat(stack->volume->index, st, attr_from_row, attr) != 0) {
+    if (index_attr(stack->volume->index, st, &row) == 0) {
+        attr_from_index(attr, &row, st);
+    } else {
         struct blobref *ref;
         int r = stack_open_blob(stack, false, &ref);
         if (r == -EMEDIUMTYPE) {
@@ -196,35 +199,33 @@ static bool is_still(const struct stack *stack, const struct stat *st)
            now.st_size == st->st_size && same_time(&now.st_ctim, &st->st_ctim);
 }
 
-bool stack_knows_attr(struct stack *stack)
+/* Also from what the index has in memory; lock held. */
+static bool getattr_at_once(struct stack *stack, struct stat *st)
 {
-    struct stat st;
-    struct stack_attr attr = {.valid = false};
-    if (fstat(stack->fd, &st) < 0)
-        return false;
-    struct stat shown = st;
+    struct index_attr row;
+    mend_links(stack, st);
+    stack_refresh(stack, st);
+    bool known = getattr_from_memory(stack, st);
+    if (!known && index_attr_near(stack->volume->index, st, &row) == 0) {
+        attr_from_index(&stack->attr, &row, st);
+        known = getattr_from_memory(stack, st);
+    }
+    if (known) /* last of all: until then it is the backing file's, to be compared */
+        st->st_ctim = visible_ctime(stack, st);
+    return known;
+}
+
+int stack_try_getattr(struct stack *stack, struct stat *st)
+{
     pthread_mutex_lock(&stack->lock);
-    bool known = getattr_from_memory(stack, &shown);
+    bool known = getattr_at_once(stack, st);
     pthread_mutex_unlock(&stack->lock);
-    if (known || index_try_by_stat(stack->volume->index, &st, attr_from_row, &attr) != 0)
-        return known;
-    stack_attr_set(&attr, &st);
-    pthread_mutex_lock(&stack->lock);
-    stack->attr = attr;
-    pthread_mutex_unlock(&stack->lock);
-    return true;
+    return known ? 0 : -EAGAIN;
 }
 
 int stack_getattr(struct stack *stack, struct stat *st)
 {
-    pthread_mutex_lock(&stack->lock);
-    mend_links(stack, st);
-    stack_refresh(stack, st);
-    bool known = getattr_from_memory(stack, st);
-    if (known) /* last of all: until then it is the backing file's, to be compared */
-        st->st_ctim = visible_ctime(stack, st);
-    pthread_mutex_unlock(&stack->lock);
-    if (known)
+    if (stack_try_getattr(stack, st) == 0)
         return 0;
     struct stack_attr attr;
     int r = read_attr(stack, st, &attr);

@@ -165,8 +165,8 @@ int stack_error(struct stack *stack);
 /* Fixes size, blocks and mtime of a stat of the backing file to what the mount shows. Reads the
  * blob's last checkpoint where index and memory do not know it. */
 int stack_getattr(struct stack *stack, struct stat *st);
-/* Whether stack_getattr() would answer from memory: asks the index where that is not in use. */
-bool stack_knows_attr(struct stack *stack);
+/* The same from memory, or -EAGAIN, *st being what it was, or as it is by now. */
+int stack_try_getattr(struct stack *stack, struct stat *st);
 /* As utimensat(2): either may be UTIME_OMIT or UTIME_NOW. */
 int stack_utimens(struct stack *stack, const struct timespec times[2]);
 

@@ -753,6 +753,53 @@ static void readdir_shows_each_name_once(void **state)
     assert_false(tree_show(f->tree, f->dir, true, "q.Sqy", visible));
 }
 
+static int shown_open(struct fixture *f, const char *stored, char visible[NAMES_MAX],
+                      char found[NAMES_MAX])
+{
+    struct tree_entry entry;
+    int r = tree_show_open(f->tree, f->dir, true, stored, visible, &entry);
+    if (r == 0) {
+        memcpy(found, entry.stored, strlen(entry.stored) + 1);
+        close(entry.fd);
+    }
+    return r;
+}
+
+static void readdir_with_attributes_shows_the_same(void **state)
+{
+    struct fixture *f = *state;
+    char visible[NAMES_MAX], found[NAMES_MAX];
+    put(f->dir, "x", "1");
+    put(f->dir, "x.sqy", "2");
+    put(f->dir, "y.sqy", "3");
+    put(f->dir, "y.SQY", "4");
+    put(f->dir, ".sqy", "6");
+    assert_int_equal(shown_open(f, "x", visible, found), 0);
+    assert_string_equal(found, "x");
+    assert_int_equal(shown_open(f, "x.sqy", visible, found), -ENOENT);
+    assert_int_equal(shown_open(f, "y.sqy", visible, found), 0);
+    assert_string_equal(visible, "y");
+    assert_string_equal(found, "y.sqy");
+    assert_int_equal(shown_open(f, "y.SQY", visible, found), -ENOENT);
+    assert_int_equal(shown_open(f, ".sqy", visible, found), 0);
+    assert_int_equal(shown_open(f, "q.Sqy", visible, found), -ENOENT);
+    assert_int_equal(shown_open(f, ".sqyfs", visible, found), -ENOENT);
+}
+
+/* The listing was taken before: what it names may be gone, or be spelled otherwise by now. */
+static void a_listed_name_is_looked_up_as_it_is_now(void **state)
+{
+    struct fixture *f = *state;
+    char visible[NAMES_MAX], found[NAMES_MAX];
+    put(f->dir, "x.sqy", "1");
+    assert_int_equal(shown_open(f, "x", visible, found), 0);
+    assert_string_equal(found, "x.sqy");
+    assert_int_equal(shown_open(f, "gone", visible, found), 1);
+    assert_string_equal(visible, "gone");
+    assert_int_equal(shown_open(f, "gone.sqy", visible, found), 1);
+    assert_string_equal(visible, "gone");
+}
+
 /* ---- crashes ---- */
 
 enum { NONE, PLAIN, BLOB, N_KINDS };
@@ -947,6 +994,8 @@ int main(void)
         TEST(exchange_of_one_kind_only),
         TEST(two_links_of_one_file_stay),
         TEST(readdir_shows_each_name_once),
+        TEST(readdir_with_attributes_shows_the_same),
+        TEST(a_listed_name_is_looked_up_as_it_is_now),
         cmocka_unit_test(rename_cut_at_every_step),
         cmocka_unit_test(unlink_cut_at_every_step),
         cmocka_unit_test(replace_cut_at_every_step),

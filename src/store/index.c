@@ -96,13 +96,14 @@ void index_close(struct index **index)
     *index = NULL;
 }
 
+/* Only a blob of ours has a table, and with it a digest. */
 static struct fact fact_of(const struct index_row *row)
 {
     return (struct fact){row->ino,
                          row->stored_bytes,
                          row->stored_mtime,
                          row->stored_ctime,
-                         {row->plain_bytes, row->mtime}};
+                         {row->plain_bytes, row->mtime, row->digest != 0}};
 }
 
 /* What else there is, is damaged, or not known to be whole. */

@@ -67,6 +67,7 @@ int index_get_by_stat(struct index *index, const struct stat *backing, index_row
 struct index_attr {
     uint64_t plain_bytes;
     struct timespec mtime;
+    bool ours; /* a blob of ours; false: or it is not known whose */
 };
 int index_attr(struct index *index, const struct stat *backing, struct index_attr *out);
 /* The same from memory, or -EAGAIN: it is not known whether there is one. May be called with locks held. */

@@ -49,6 +49,17 @@ int tree_root(const struct tree *tree)
     return tree->root_fd;
 }
 
+void tree_ask_of_origin(struct tree *tree, tree_is_ours_fn *is_ours, void *ctx)
+{
+    tree->is_ours = is_ours;
+    tree->is_ours_ctx = ctx;
+}
+
+static bool is_known_ours(const struct tree *tree, const struct stat *st)
+{
+    return tree->is_ours != NULL && S_ISREG(st->st_mode) && tree->is_ours(tree->is_ours_ctx, st);
+}
+
 bool tree_is_reserved(const struct tree *tree, int dir_fd, const char *name)
 {
     struct stat st;
@@ -72,6 +83,14 @@ static int open_entry(int dir_fd, const char *name, struct tree_entry *out)
     return 0;
 }
 
+static bool counts(const struct tree *tree, const struct spellings *spellings, unsigned i,
+                   const struct tree_entry *entry)
+{
+    if (spellings->whose[i] != SPELLING_ANY && is_known_ours(tree, &entry->st))
+        return spellings->whose[i] == SPELLING_OURS;
+    return spelling_counts(spellings, i, entry->fd);
+}
+
 static int lookup_spelled(struct tree *tree, int dir_fd, const struct spellings *spellings,
                           struct tree_entry *out)
 {
@@ -79,7 +98,7 @@ static int lookup_spelled(struct tree *tree, int dir_fd, const struct spellings 
     pthread_rwlock_rdlock(&tree->lock);
     for (unsigned i = 0; i < spellings->n && spelling_is_absent(-r); i++) {
         r = open_entry(dir_fd, spellings->name[i], out);
-        if (r == 0 && !spelling_counts(spellings, i, out->fd)) {
+        if (r == 0 && !counts(tree, spellings, i, out)) {
             close(out->fd);
             r = -ENOENT;
         }
@@ -244,13 +263,21 @@ int tree_list(struct tree *tree, DIR *dir, int (*fn)(void *ctx, const struct dir
     return r;
 }
 
+static bool shows_as_foreign(const struct tree *tree, int dir_fd, const char *stored)
+{
+    struct stat st;
+    if (!names_depends(stored) || fstatat(dir_fd, stored, &st, AT_SYMLINK_NOFOLLOW) < 0)
+        return false;
+    return !is_known_ours(tree, &st) && origin_is_foreign(dir_fd, stored);
+}
+
 /* The name that a stored one is a spelling of, and which one; false for what is none. */
-static bool spelled_by(int dir_fd, bool is_root, const char *stored, char visible[NAMES_MAX],
-                       struct spellings *spellings, unsigned *rank)
+static bool spelled_by(const struct tree *tree, int dir_fd, bool is_root, const char *stored,
+                       char visible[NAMES_MAX], struct spellings *spellings, unsigned *rank)
 {
     if (is_root && names_is_reserved(stored))
         return false;
-    if (names_depends(stored) && origin_is_foreign(dir_fd, stored))
+    if (shows_as_foreign(tree, dir_fd, stored))
         names_to_foreign(stored, visible);
     else
         names_to_visible(stored, visible);
@@ -265,7 +292,7 @@ bool tree_show(struct tree *tree, int dir_fd, bool is_root, const char *stored,
 {
     struct spellings spellings;
     unsigned rank;
-    if (!spelled_by(dir_fd, is_root, stored, visible, &spellings, &rank))
+    if (!spelled_by(tree, dir_fd, is_root, stored, visible, &spellings, &rank))
         return false;
     bool shown = true;
     pthread_rwlock_rdlock(&tree->lock);
@@ -282,7 +309,7 @@ int tree_show_open(struct tree *tree, int dir_fd, bool is_root, const char *stor
 {
     struct spellings spellings;
     unsigned rank;
-    if (!spelled_by(dir_fd, is_root, stored, visible, &spellings, &rank))
+    if (!spelled_by(tree, dir_fd, is_root, stored, visible, &spellings, &rank))
         return -ENOENT;
     int r = lookup_spelled(tree, dir_fd, &spellings, out);
     if (r == 0 && spelling_rank(&spellings, out->stored) >= rank)

@@ -26,6 +26,10 @@ struct tree;
 int tree_create(const struct io *io, int root_fd, struct tree **out);
 void tree_destroy(struct tree **tree);
 int tree_root(const struct tree *tree);
+/* Who knows by its state that a file is a blob of ours, so that a lookup need not read in it; false: not
+ * known. Takes no lock but leaves. Set before anybody else uses the tree. */
+typedef bool tree_is_ours_fn(void *ctx, const struct stat *backing);
+void tree_ask_of_origin(struct tree *tree, tree_is_ours_fn *is_ours, void *ctx);
 
 struct tree_entry {
     int fd;                 /* O_PATH | O_NOFOLLOW, caller closes */

@@ -13,6 +13,8 @@ struct tree {
     int root_fd;
     dev_t root_dev;
     ino_t root_ino;
+    tree_is_ours_fn *is_ours; /* may be NULL; called under the lock */
+    void *is_ours_ctx;
     pthread_rwlock_t lock; /* makes the steps of one operation one for tree_lookup(); a leaf lock */
 };
 

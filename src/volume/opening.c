@@ -209,6 +209,13 @@ static int open_index(const struct opening *opening)
     return 0;
 }
 
+/* The header says it, too, but lies on the disk. */
+static bool is_ours(void *ctx, const struct stat *backing)
+{
+    struct index_attr attr;
+    return index_attr_near(ctx, backing, &attr) == 0 && attr.ours;
+}
+
 int opening_store(const struct opening *opening)
 {
     struct volume *volume = opening->volume;
@@ -229,5 +236,8 @@ int opening_store(const struct opening *opening)
     if (r < 0)
         return opening_fail(opening, r, "%s/" POLICY_FILE ": %s", volume->config.store,
                             strerror(-r));
-    return open_index(opening);
+    r = open_index(opening);
+    if (r >= 0)
+        tree_ask_of_origin(volume->tree, is_ours, volume->index);
+    return r;
 }

@@ -268,6 +268,50 @@ static void they_are_linked_and_fixed(void **state)
     close(fd);
 }
 
+/* Knows one file by its state. */
+static bool knows_one(void *ctx, const struct stat *backing)
+{
+    const struct stat *one = ctx;
+    return backing->st_ino == one->st_ino && backing->st_size == one->st_size &&
+           backing->st_ctim.tv_sec == one->st_ctim.tv_sec &&
+           backing->st_ctim.tv_nsec == one->st_ctim.tv_nsec;
+}
+
+static void who_knows_of_one_spares_reading_it(void **state)
+{
+    struct fixture *f = *state;
+    struct stat one;
+    put_foreign(f, "x.sqy"); /* what is in it says otherwise: so nobody has looked */
+    put_foreign(f, "y.sqy");
+    assert_int_equal(fstatat(f->dir, "x.sqy", &one, 0), 0);
+    tree_ask_of_origin(f->tree, knows_one, &one);
+    assert_string_equal(stored(f, "x"), "x.sqy");
+    assert_string_equal(stored(f, "x.tif"), "");
+    assert_true(shows(f, "x.sqy", "x"));
+    assert_string_equal(stored(f, "y"), "");
+    assert_string_equal(stored(f, "y.tif"), "y.sqy");
+    assert_true(shows(f, "y.sqy", "y.tif"));
+    assert_int_equal(mkdirat(f->dir, "d.sqy", 0755), 0);
+    assert_int_equal(fstatat(f->dir, "d.sqy", &one, 0), 0);
+    assert_string_equal(stored(f, "d"), "d.sqy");
+}
+
+static void a_hand_that_puts_another_in_its_place_is_seen(void **state)
+{
+    struct fixture *f = *state;
+    struct stat one;
+    char ours[] = "{}";
+    put_header(f, "x.sqy", "lz4", ours);
+    assert_int_equal(fstatat(f->dir, "x.sqy", &one, 0), 0);
+    tree_ask_of_origin(f->tree, knows_one, &one);
+    assert_string_equal(stored(f, "x"), "x.sqy");
+    put_foreign(f, "new");
+    assert_int_equal(renameat(f->dir, "new", f->dir, "x.sqy"), 0);
+    assert_string_equal(stored(f, "x"), "");
+    assert_string_equal(stored(f, "x.tif"), "x.sqy");
+    assert_true(shows(f, "x.sqy", "x.tif"));
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -278,6 +322,8 @@ int main(void)
         TEST(hidden_ones_are_never_taken_away),
         TEST(they_move_to_names_of_stacks),
         TEST(they_are_linked_and_fixed),
+        TEST(who_knows_of_one_spares_reading_it),
+        TEST(a_hand_that_puts_another_in_its_place_is_seen),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -88,18 +88,49 @@ static size_t place_of(const struct near *near, uint64_t ino)
     return low;
 }
 
+/* The facts of an inode, at least one where *n is not 0; -EAGAIN. Lock held. */
+static int facts_of(struct facts *facts, uint64_t ino, const struct fact **list, size_t *n)
+{
+    const struct near *near = *link_of(facts, facts_near(ino));
+    if (!near)
+        return -EAGAIN;
+    size_t at = place_of(near, ino), end = at;
+    while (end < near->n && near->list[end].ino == ino)
+        end++;
+    *list = &near->list[at];
+    *n = end - at;
+    return 0;
+}
+
 int facts_find(struct facts *facts, const struct stat *backing, struct index_attr *out)
 {
+    const struct fact *list;
+    size_t n;
     pthread_mutex_lock(&facts->lock);
-    const struct near *near = *link_of(facts, facts_near(backing->st_ino));
-    int r = near ? -ENOENT : -EAGAIN;
-    for (size_t i = near ? place_of(near, backing->st_ino) : 0;
-         near && i < near->n && near->list[i].ino == backing->st_ino && r < 0; i++) {
-        if (is_about(&near->list[i], backing)) {
-            *out = near->list[i].attr;
+    int r = facts_of(facts, backing->st_ino, &list, &n);
+    if (r == 0)
+        r = -ENOENT;
+    for (size_t i = 0; r == -ENOENT && i < n; i++) {
+        if (is_about(&list[i], backing)) {
+            *out = list[i].attr;
             r = 0;
         }
     }
+    pthread_mutex_unlock(&facts->lock);
+    return r;
+}
+
+int facts_find_path(struct facts *facts, const struct stat *backing, uint64_t path_sum)
+{
+    const struct fact *list;
+    size_t n;
+    pthread_mutex_lock(&facts->lock);
+    int r = facts_of(facts, backing->st_ino, &list, &n);
+    if (r == 0)
+        r = -ENOENT;
+    for (size_t i = 0; r == -ENOENT && i < n; i++)
+        if (is_about(&list[i], backing) && list[i].path_sum == path_sum)
+            r = 0;
     pthread_mutex_unlock(&facts->lock);
     return r;
 }

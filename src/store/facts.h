@@ -24,6 +24,7 @@
 struct fact {
     uint64_t ino, stored_bytes;
     struct timespec stored_mtime, stored_ctime;
+    uint64_t path_sum; /* of the row's path when it was read: a rename does not come here */
     struct index_attr attr;
 };
 
@@ -34,6 +35,8 @@ void facts_destroy(struct facts **facts);
 
 /* 0; -ENOENT where the neighbourhood is known and there is no such row; -EAGAIN where it is not. */
 int facts_find(struct facts *facts, const struct stat *backing, struct index_attr *out);
+/* The same of a row with that path. */
+int facts_find_path(struct facts *facts, const struct stat *backing, uint64_t path_sum);
 /* After -EAGAIN: whether to read the whole neighbourhood. Where it is asked for again, so that who jumps
  * about in a large store pays for one row. */
 bool facts_wants_all(struct facts *facts, uint64_t ino);

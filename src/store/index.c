@@ -2,10 +2,12 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/sum.h"
 #include "store/facts.h"
 #include "store/index_db.h"
 #include "store/index_row.h"
@@ -23,6 +25,7 @@ enum query {
     QUERY_NEXT,
     QUERY_NEXT_DUE,
     QUERY_DUE,
+    QUERY_COUNT,
     N_QUERIES
 };
 
@@ -44,6 +47,7 @@ static const char *const queries[N_QUERIES] = {
                        " AND " INDEX_ROW_DUE " ORDER BY path",
     [QUERY_DUE] = "SELECT COUNT(*), TOTAL(again_bytes), TOTAL(dead_bytes) FROM stacks"
                   " WHERE " INDEX_ROW_DUE,
+    [QUERY_COUNT] = "SELECT COUNT(*) FROM stacks",
 };
 
 static const struct index_db_schema schema = {
@@ -58,6 +62,7 @@ static const struct index_db_schema schema = {
 struct index {
     struct index_db *db;
     struct facts *facts;
+    atomic_ullong n_changes; /* moves before and after what is not counted exactly */
 };
 
 static int open_index(const char *path, bool reader, struct index **out)
@@ -103,6 +108,7 @@ static struct fact fact_of(const struct index_row *row)
                          row->stored_bytes,
                          row->stored_mtime,
                          row->stored_ctime,
+                         sum64(row->path, strlen(row->path)),
                          {row->plain_bytes, row->mtime, row->digest != 0}};
 }
 
@@ -131,6 +137,7 @@ static int put_op(struct index_db *db, void *args)
     int r = put_row(db, put->row);
     facts_put(put->index->facts, &fact,
               is_usable(put->row)); /* true even where it cannot be entered */
+    atomic_fetch_add(&put->index->n_changes, 1);
     return r;
 }
 
@@ -187,6 +194,7 @@ static int clear_op(struct index_db *db, void *args)
 
 int index_remove(struct index *index, const char *path)
 {
+    atomic_fetch_add(&index->n_changes, 1);
     if (path[0] == '\0')
         return index_db_run(index->db, clear_op, NULL);
     struct below below;
@@ -194,6 +202,7 @@ int index_remove(struct index *index, const char *path)
     if (r < 0)
         return r;
     r = index_db_run(index->db, remove_op, &below);
+    atomic_fetch_add(&index->n_changes, 1);
     below_clear(&below);
     return r;
 }
@@ -227,12 +236,14 @@ int index_rename(struct index *index, const char *from, const char *to)
     if (strcmp(from, to) == 0)
         return 0;
     struct rename_args args;
+    atomic_fetch_add(&index->n_changes, 1);
     int r = below_init(&args.from, from);
     if (r < 0)
         return r;
     r = below_init(&args.to, to);
     if (r == 0) {
         r = index_db_run(index->db, rename_op, &args);
+        atomic_fetch_add(&index->n_changes, 1);
         below_clear(&args.to);
     }
     below_clear(&args.from);
@@ -361,6 +372,27 @@ int index_attr_near(struct index *index, const struct stat *backing, struct inde
     return facts_find(index->facts, backing, out);
 }
 
+static int same_path(void *ctx, const struct index_row *row)
+{
+    return strcmp(row->path, ctx) == 0 ? 0 : -ENOENT;
+}
+
+int index_has(struct index *index, const struct stat *backing, const char *path)
+{
+    uint64_t sum = sum64(path, strlen(path));
+    int r = facts_find_path(index->facts, backing, sum);
+    if (r == -EAGAIN && facts_wants_all(index->facts, backing->st_ino)) {
+        read_near(index, backing->st_ino);
+        r = facts_find_path(index->facts, backing, sum);
+    }
+    if (r == 0)
+        return 1;
+    char *copy = strdup(path);
+    r = copy ? index_get_by_stat(index, backing, same_path, copy) : -ENOMEM;
+    free(copy);
+    return r == 0 ? 1 : r == -ENOENT ? 0 : r;
+}
+
 int index_attr(struct index *index, const struct stat *backing, struct index_attr *out)
 {
     int r = facts_find(index->facts, backing, out);
@@ -394,6 +426,26 @@ int index_due(struct index *index, struct index_due *out)
 {
     *out = (struct index_due){0};
     return index_db_run(index->db, due_op, out);
+}
+
+static int count_op(struct index_db *db, void *args)
+{
+    uint64_t *n_rows = args;
+    struct index_db_query *query = index_db_query(db, QUERY_COUNT);
+    int r = index_db_step(query);
+    *n_rows = r > 0 ? (uint64_t)index_db_int(query, 0) : 0;
+    index_db_end(query);
+    return r < 0 ? r : 0;
+}
+
+uint64_t index_changes(struct index *index)
+{
+    return atomic_load(&index->n_changes);
+}
+
+int index_count(struct index *index, uint64_t *n_rows)
+{
+    return index_db_run(index->db, count_op, n_rows);
 }
 
 /* Goes on to the first row, or to the one after *row; *row is NULL after the last. A damaged tree
@@ -460,6 +512,7 @@ static int replace_op(struct index_db *db, void *args)
     const struct replace_args *replace = args;
     int r = index_db_transaction(db, replace_steps, args);
     facts_clear(replace->index->facts);
+    atomic_fetch_add(&replace->index->n_changes, 1);
     return r;
 }
 

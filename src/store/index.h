@@ -62,6 +62,8 @@ typedef int index_row_fn(void *ctx,
 int index_get(struct index *index, const char *path, index_row_fn *fn, void *ctx);
 /* The row made from this very state of the backing file, by inode. -ENOENT where there is none. */
 int index_get_by_stat(struct index *index, const struct stat *backing, index_row_fn *fn, void *ctx);
+/* 1 where there is one of that path, 0 where there is none, or an error. */
+int index_has(struct index *index, const struct stat *backing, const char *path);
 
 /* What such a row says of a stack that is stored and whole, by itself. 0, or -ENOENT. */
 struct index_attr {
@@ -83,6 +85,11 @@ struct index_due {
 };
 /* The sum of those rows. */
 int index_due(struct index *index, struct index_due *out);
+
+/* How many rows there are. */
+int index_count(struct index *index, uint64_t *n_rows);
+/* Moves by one with each index_put(), and by some amount with all else that changes rows. */
+uint64_t index_changes(struct index *index);
 
 bool index_row_is_current(const struct index_row *row, const struct stat *backing);
 

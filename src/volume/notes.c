@@ -50,6 +50,8 @@ void volume_note_damaged(struct stack *stack, uint64_t off, const char *what)
 
 struct refill {
     struct volume *volume;
+    uint64_t n_current; /* files that have their row */
+    uint64_t n_put;
     char **gone;
     size_t n_gone;
 };
@@ -60,11 +62,6 @@ static bool is_closing(struct volume *volume)
     bool closing = volume->closing;
     pthread_mutex_unlock(&volume->lock);
     return closing;
-}
-
-static int same_path(void *ctx, const struct index_row *row)
-{
-    return strcmp(row->path, ctx) == 0 ? 1 : 2;
 }
 
 /* A writer was killed, or a copy cut short: what follows the last checkpoint is of no use. Opening
@@ -104,20 +101,22 @@ static void drop_torn_tail(struct volume *volume, const struct scan_file *file)
 
 static int refill_file(void *ctx, const struct scan_file *file)
 {
-    struct volume *volume = ((struct refill *)ctx)->volume;
+    struct refill *refill = ctx;
+    struct volume *volume = refill->volume;
     if (is_closing(volume))
         return 1;
-    char *path = strdup(file->path);
-    if (!file->blob || path == NULL ||
-        index_get_by_stat(volume->index, &file->st, same_path, path) == 1) {
-        free(path);
+    if (!file->blob)
+        return 0;
+    if (index_has(volume->index, &file->st, file->path) == 1) {
+        refill->n_current++;
         return 0;
     }
-    free(path);
     struct scan_row row;
     int fd = openat(file->dir_fd, file->stored, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-    if (fd >= 0 && scan_row_file(volume->io, fd, &file->st, file->path, &row) >= 0)
-        put_row(volume, &row);
+    if (fd >= 0 && scan_row_file(volume->io, fd, &file->st, file->path, &row) >= 0) {
+        refill->n_put++;
+        refill->n_current += put_row(volume, &row) == 0;
+    }
     if (fd >= 0)
         close(fd);
     drop_torn_tail(volume, file);
@@ -166,6 +165,15 @@ static int refill_gone(void *ctx, const struct index_row *row)
     return 0;
 }
 
+/* Every row has been met with its file, and nobody else has changed any since. */
+static bool is_complete(const struct refill *refill, uint64_t changes)
+{
+    struct index *index = refill->volume->index;
+    uint64_t n_rows;
+    return index_count(index, &n_rows) == 0 && n_rows == refill->n_current &&
+           index_changes(index) == changes + refill->n_put;
+}
+
 /* Brings the index up to a store that was changed, or whose index was deleted, while not mounted.
  */
 void *notes_refill_thread(void *arg)
@@ -175,7 +183,8 @@ void *notes_refill_thread(void *arg)
     int root = openat(tree_root(refill.volume->tree), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (root < 0)
         return NULL;
-    if (scan_walk(root, true, refill_file, &refill, NULL) == 0)
+    uint64_t changes = index_changes(refill.volume->index);
+    if (scan_walk(root, true, refill_file, &refill, NULL) == 0 && !is_complete(&refill, changes))
         index_each(refill.volume->index, refill_gone, &refill);
     for (size_t i = 0; i < refill.n_gone; i++) {
         index_remove(refill.volume->index, refill.gone[i]);

@@ -60,3 +60,21 @@ mv "$STORE/day 3/plain.tif.sqy" "$STORE/day 3/moved.tif.sqy"
 attach
 same "$REF/day 3/plain.tif" "$MNT/day 3/moved.tif"
 [ ! -e "$MNT/day 3/plain.tif" ] || fail "a stack that is gone is still shown"
+note "the index learns of it while it is mounted"
+for ((i = 0; ; i++)); do
+    rows >"$WORK/rows.now"
+    grep -q 'day 3/moved.tif' "$WORK/rows.now" && ! grep -q 'day 3/plain.tif' "$WORK/rows.now" && break
+    [ $i -lt 600 ] || fail "the index still has the old name, or has not got the new one: $(cat "$WORK/rows.now")"
+    sleep 0.05
+done
+note "one has gone, and all others are as they were"
+unmount
+rm "$STORE/day 3/moved.tif.sqy"
+attach
+for ((i = 0; ; i++)); do
+    rows >"$WORK/rows.now"
+    ! grep -q 'day 3/moved.tif' "$WORK/rows.now" && break
+    [ $i -lt 600 ] || fail "a stack that is gone is still in the index"
+    sleep 0.05
+done
+grep -q 'day 3/imagej.tif' "$WORK/rows.now" || fail "the index has lost a stack that is there"

@@ -207,6 +207,58 @@ static void memory_is_bounded(void **state)
     facts_destroy(&facts);
 }
 
+static int has(struct index *index, uint64_t ino, uint64_t version, const char *path)
+{
+    struct stat st = stat_of(ino, version);
+    return index_has(index, &st, path);
+}
+
+static void a_row_is_had_by_state_and_path(void **state)
+{
+    (void)state;
+    struct index *index = with_stacks(9);
+    struct index_row link = row_of("link", 7, 1), broken = row_of("broken", 8, 3);
+    broken.state = "damaged";
+    assert_int_equal(index_put(index, &link), 0);
+    assert_int_equal(index_put(index, &broken), 0);
+    for (unsigned i = 0; i < 3; i++) { /* alone, with all around it, from memory */
+        assert_int_equal(has(index, 6, 1, "stack6"), 1);
+        assert_int_equal(has(index, 6, 2, "stack6"), 0);
+        assert_int_equal(has(index, 6, 1, "stack7"), 0);
+        assert_int_equal(has(index, 7, 1, "link"), 1);
+        assert_int_equal(has(index, 8, 3, "broken"), 1);
+        assert_int_equal(has(index, 300, 1, "stack300"), 0);
+    }
+    assert_int_equal(index_rename(index, "stack6", "moved"), 0);
+    assert_int_equal(has(index, 6, 1, "moved"), 1);
+    index_close(&index);
+}
+
+static void changes_are_noticed(void **state)
+{
+    (void)state;
+    struct index *index = with_stacks(3);
+    uint64_t n_rows, changes = index_changes(index);
+    assert_int_equal(index_count(index, &n_rows), 0);
+    assert_int_equal(n_rows, 3);
+    put(index, 3, 2);
+    assert_int_equal(index_changes(index), changes + 1);
+    put(index, 4, 1);
+    assert_int_equal(index_changes(index), changes + 2);
+    assert_int_equal(index_count(index, &n_rows), 0);
+    assert_int_equal(n_rows, 4);
+    changes = index_changes(index);
+    assert_int_equal(index_remove(index, "stack1"), 0);
+    assert_true(index_changes(index) > changes);
+    changes = index_changes(index);
+    assert_int_equal(index_rename(index, "stack2", "stack9"), 0);
+    assert_true(index_changes(index) > changes);
+    changes = index_changes(index);
+    assert_int_equal(index_remove(index, ""), 0);
+    assert_true(index_changes(index) > changes);
+    index_close(&index);
+}
+
 /* ---- at the same time ---- */
 
 #define THREAD_INODES 40u
@@ -269,6 +321,8 @@ int main(void)
         cmocka_unit_test(many_links_of_an_inode_are_asked_for_alone),
         cmocka_unit_test(inode_numbers_may_be_as_large_as_they_like),
         cmocka_unit_test(memory_is_bounded),
+        cmocka_unit_test(a_row_is_had_by_state_and_path),
+        cmocka_unit_test(changes_are_noticed),
         cmocka_unit_test(who_asks_while_rows_come_is_told_no_older_ones),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

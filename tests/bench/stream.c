@@ -17,7 +17,7 @@ static const char usage_text[] =
     "  watch     memory, threads and descriptors of --daemon, a line each --count ms\n"
     "  --frames FILE.raw:WxH  what is written: 16-bit planes, again and again\n"
     "  --bytes SIZE   a path (256M)     --block SIZE   a call (8M)\n"
-    "  --tiff         TIFF, not raw     --skew N       planes begin N bytes into a page\n"
+    "  --tiff         TIFF, not raw     --skew N       planes, or buffers, begin N bytes into a page\n"
     "  --rate SIZE    a second and path: planes come at fixed times\n"
     "  --mode sequential|descending|planes|mmap        of read\n"
     "  --plane SIZE   of read (8M)      --count N      (128)\n"

@@ -135,12 +135,13 @@ static int read_open(struct reader *reader)
         return -errno;
     reader->size = (uint64_t)st.st_size;
     size_t room = stream->block > stream->plane ? stream->block : stream->plane;
-    reader->buffer = malloc(room);
-    if (reader->buffer == NULL)
+    void *page;
+    if (posix_memalign(&page, 4096, room + stream->skew) != 0)
         return -ENOMEM;
-    memset(reader->buffer, 1, room);
+    memset(page, 1, room + stream->skew);
+    reader->buffer = (char *)page + stream->skew;
     int r = mode_of(stream->mode)->run(reader);
-    free(reader->buffer);
+    free(page);
     return r;
 }
 

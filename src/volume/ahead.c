@@ -4,7 +4,11 @@
  * decoded by the encoders: as much as the run is long, so that who stops soon costs little, up to a share
  * of the cache. A reader who jumps has ended a run, and is taken to make the next one as long: one who
  * reads planes gets the whole plane with its first request, and nothing behind it; if it jumped as far as
- * the time before, the beginning of the next run, too.
+ * the time before, the beginning of the next run, too. The last request of a run is the kernel's own, which
+ * reads ahead as well: it is not what the reader wanted, and nothing is decoded for it beyond itself.
+ *
+ * What is queued for a reader who needs it now, or has jumped, is taken back. Decoded all the same, a chunk
+ * that was read and has gone would come back, as one that waits for a reader, and stay.
  *
  * Requests of one reader come from several threads of the kernel's and in any order, so a run is continued
  * by what lies near its end. */
@@ -25,28 +29,81 @@ struct ahead {
     struct stack *stack;
     struct blobref *ref;
     struct blob_chunk chunk;
+    const struct stack_reader *reader; /* for whom; compared, not used */
+    struct ahead *next;                /* in volume.ahead */
 };
 
-static void ahead_run(struct work *work)
+static void end(struct ahead *ahead)
 {
-    struct ahead *ahead = (struct ahead *)work;
     struct stack *stack = ahead->stack;
-    read_chunk_ahead(stack->volume, ahead->ref, &ahead->chunk);
     blobref_put(stack->volume, &ahead->ref);
     atomic_fetch_sub(&stack->volume->n_ahead, 1);
     free(ahead);
     stack_unref(stack);
 }
 
-static void start(struct stack *stack, const struct blob_chunk *chunk)
+static void ahead_run(struct work *work)
 {
+    struct ahead *ahead = (struct ahead *)work;
+    struct volume *volume = ahead->stack->volume;
+    pthread_mutex_lock(&volume->ahead_lock);
+    struct ahead **link = &volume->ahead;
+    while (*link != ahead)
+        link = &(*link)->next;
+    *link = ahead->next;
+    pthread_mutex_unlock(&volume->ahead_lock);
+    read_chunk_ahead(volume, ahead->ref, &ahead->chunk);
+    end(ahead);
+}
+
+static void start(struct stack *stack, const struct stack_reader *reader,
+                  const struct blob_chunk *chunk)
+{
+    struct volume *volume = stack->volume;
     struct ahead *ahead = malloc(sizeof(*ahead));
     if (ahead == NULL)
         return;
-    *ahead = (struct ahead){{ahead_run, NULL}, stack, blobref_get(stack->blob), *chunk};
-    atomic_fetch_add(&stack->volume->n_ahead, 1);
+    *ahead =
+        (struct ahead){{ahead_run, NULL}, stack, blobref_get(stack->blob), *chunk, reader, NULL};
+    atomic_fetch_add(&volume->n_ahead, 1);
     stack_ref(stack);
-    workq_push_urgent(stack->volume->encoders, &ahead->work);
+    pthread_mutex_lock(&volume->ahead_lock);
+    ahead->next = volume->ahead;
+    volume->ahead = ahead;
+    workq_push_urgent(volume->encoders, &ahead->work);
+    pthread_mutex_unlock(&volume->ahead_lock);
+}
+
+/* Takes back what is queued for that reader, or (NULL) of that chunk. */
+static void take_back(struct volume *volume, const struct stack_reader *reader,
+                      const struct blobref *ref, const struct blob_chunk *chunk)
+{
+    struct ahead *taken = NULL;
+    pthread_mutex_lock(&volume->ahead_lock);
+    for (struct ahead **link = &volume->ahead; *link != NULL;) {
+        struct ahead *ahead = *link;
+        bool meant = reader != NULL
+                         ? ahead->reader == reader
+                         : ahead->ref == ref && ahead->chunk.coded_off == chunk->coded_off;
+        if (meant && workq_withdraw_urgent(volume->encoders, &ahead->work)) {
+            *link = ahead->next;
+            ahead->next = taken;
+            taken = ahead;
+        } else {
+            link = &ahead->next;
+        }
+    }
+    pthread_mutex_unlock(&volume->ahead_lock);
+    while (taken != NULL) {
+        struct ahead *ahead = taken;
+        taken = ahead->next;
+        end(ahead);
+    }
+}
+
+void ahead_no_more(struct volume *volume, const struct blobref *ref, const struct blob_chunk *chunk)
+{
+    take_back(volume, NULL, ref, chunk);
 }
 
 /* ---- how far ---- */
@@ -65,6 +122,13 @@ static uint64_t share(const struct volume *volume, uint64_t chunk_len)
     return room < busy ? room : busy;
 }
 
+/* How long the run is without its last request: one that goes on upwards is the kernel's. */
+static uint64_t asked_for(const struct stack_reader *reader)
+{
+    bool kernels = reader->way == AHEAD_UP && reader->last_request > reader->from;
+    return (kernels ? reader->last_request : reader->to) - reader->from;
+}
+
 /* How far beyond the run its reader will go, as it looks: whole chunks of `chunk_len`. */
 static uint64_t wanted(const struct stack_reader *reader, uint64_t chunk_len)
 {
@@ -73,6 +137,8 @@ static uint64_t wanted(const struct stack_reader *reader, uint64_t chunk_len)
         uint64_t rest = reader->last_run - run;
         return rest < AHEAD_TRUST * run ? rest : AHEAD_TRUST * run;
     }
+    if (reader->last_run > 0 && asked_for(reader) <= reader->last_run)
+        return 0;
     return run > 2 * chunk_len ? run : 2 * chunk_len;
 }
 
@@ -95,7 +161,7 @@ static uint64_t issue(struct stack *stack, struct stack_reader *reader, uint64_t
             if (!reader->counted)
                 atomic_fetch_add(&volume->n_readers, 1);
             reader->counted = true;
-            start(stack, &extent.chunk);
+            start(stack, reader, &extent.chunk);
         }
         at = up ? extent.claim.off + extent.claim.len : extent.claim.off;
         if (extent.hole && up && at > hi)
@@ -145,6 +211,7 @@ static bool goes_on(struct stack_reader *reader, uint64_t off, uint64_t end)
         if (end > reader->to) {
             reader->way = AHEAD_UP;
             reader->to = end;
+            reader->last_request = off;
         }
         return true;
     }
@@ -158,11 +225,17 @@ static bool goes_on(struct stack_reader *reader, uint64_t off, uint64_t end)
            end >= reader->from; /* its first request, late */
 }
 
-void stack_reader_end(struct stack *stack, struct stack_reader *reader)
+static void uncount(struct stack *stack, struct stack_reader *reader)
 {
     if (reader->counted)
         atomic_fetch_sub(&stack->volume->n_readers, 1);
     reader->counted = false;
+}
+
+void stack_reader_end(struct stack *stack, struct stack_reader *reader)
+{
+    uncount(stack, reader);
+    take_back(stack->volume, reader, NULL, NULL);
 }
 
 static void begin_run(struct stack *stack, struct stack_reader *reader, uint64_t off, uint64_t end)
@@ -172,12 +245,14 @@ static void begin_run(struct stack *stack, struct stack_reader *reader, uint64_t
     reader->repeats = same ? reader->repeats + 1 : 0;
     reader->issued = same ? reader->next_issued : 0;
     reader->next_issued = 0;
-    reader->last_run = reader->to - reader->from;
+    reader->last_run = asked_for(reader);
     reader->stride = stride;
-    reader->start = reader->from = off;
+    reader->start = reader->from = reader->last_request = off;
     reader->to = end;
     reader->way = AHEAD_NOWHERE;
-    stack_reader_end(stack, reader);
+    uncount(stack, reader);
+    if (!same)
+        take_back(stack->volume, reader, NULL, NULL);
 }
 
 /* The first chunk of the request is left to who reads it. */

@@ -12,4 +12,8 @@ enum ahead_way { AHEAD_NOWHERE, AHEAD_UP, AHEAD_DOWN };
 enum ahead_way ahead_note(struct stack *stack, struct stack_reader *reader, uint64_t off,
                           uint64_t len);
 
+/* Somebody needs the chunk now: it is not decoded ahead any more, unless that is under way. */
+void ahead_no_more(struct volume *volume, const struct blobref *ref,
+                   const struct blob_chunk *chunk);
+
 #endif

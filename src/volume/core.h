@@ -79,6 +79,7 @@ struct blobref {
 enum stack_kind { STACK_EMPTY, STACK_PLAIN, STACK_BLOB, STACK_FOREIGN };
 
 struct job;
+struct ahead;
 
 /* What getattr needs of a blob that is not open, and the backing state it was read from. */
 struct stack_attr {
@@ -196,9 +197,11 @@ struct volume {
     atomic_ullong reencode_quiet; /* bytes written when everybody had paused */
     atomic_ullong next_incarnation;
     atomic_uint jobs_in_flight;
-    atomic_llong pressed_ms; /* when a writer has last had the ticker look */
-    atomic_uint n_ahead;     /* chunks to be decoded ahead, queued or under way */
-    atomic_uint n_readers;   /* for whom chunks were decoded ahead in their present run */
+    atomic_llong pressed_ms;    /* when a writer has last had the ticker look */
+    atomic_uint n_ahead;        /* chunks to be decoded ahead, queued or under way */
+    pthread_mutex_t ahead_lock; /* guards the list below; a leaf but for the encoders' queue */
+    struct ahead *ahead;        /* of those that are queued */
+    atomic_uint n_readers;      /* for whom chunks were decoded ahead in their present run */
     time_t started;
 
     pthread_mutex_t lock; /* guards all below */

@@ -141,8 +141,8 @@ static void give_held(struct volume *volume, struct held *held, struct sink *sin
     bool shown = sink_show(sink, volume->cache, held->entry, bytes, n);
     if (!shown)
         memcpy(sink_place(sink, done, n), bytes, n);
-    if ((sink->way == AHEAD_UP && src + n == cache_len(held->entry)) ||
-        (sink->way == AHEAD_DOWN && src == 0))
+    bool first = src == 0, last = src + n == cache_len(held->entry);
+    if ((first && last) || (sink->way == AHEAD_UP && last) || (sink->way == AHEAD_DOWN && first))
         sink_pass(sink, volume->cache, held->entry, shown);
 }
 
@@ -210,6 +210,7 @@ static int fetch_extent(struct stack *stack, struct held *held, bool page, uint6
         blobref_put(volume, &ref);
     } else {
         struct cache_entry *entry = NULL;
+        ahead_no_more(volume, ref, &extent->chunk);
         r = get_chunk(volume, ref, &extent->chunk, &entry);
         held_put(volume, held);
         held->ref = ref;

@@ -361,6 +361,7 @@ static void init_locks(struct volume *volume)
     ladder_init(&volume->ladder);
     rates_init(&volume->rates);
     pthread_mutex_init(&volume->statfs_lock, NULL);
+    pthread_mutex_init(&volume->ahead_lock, NULL);
     pthread_condattr_destroy(&attr);
 }
 

@@ -112,6 +112,7 @@ ssize_t stack_read(struct stack *stack, void *buf, size_t len, uint64_t off, boo
 /* Where one open handle reads, for decoding ahead of it. Zero at first; the stack's lock guards it. */
 struct stack_reader {
     uint64_t from, to;            /* the bytes it has asked for in one piece: its run */
+    uint64_t last_request;        /* where that of those requests begins which goes furthest */
     unsigned way;                 /* in which that grows */
     uint64_t start;               /* of that run, ... */
     int64_t stride;               /* ... less that of the one before, ... */

@@ -4,6 +4,7 @@
 #include "rig.h"
 
 #include <errno.h>
+#include <semaphore.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -227,6 +228,130 @@ static void a_plane_costs_a_plane(void **state)
     shelf_stop(&shelf);
 }
 
+/* The kernel reads ahead, too: one request behind each plane. */
+static void what_the_kernel_reads_behind_a_plane_costs_only_itself(void **state)
+{
+    (void)state;
+    enum { SLAB = 4 * PLANE };
+    static const unsigned order[] = {3, 0, 6, 1, 5, 2};
+    struct shelf shelf;
+    shelf_start(&shelf, 0);
+    struct stack_reader reader = {.to = 0};
+    for (unsigned i = 0; i < sizeof(order) / sizeof(order[0]); i++) {
+        unsigned before = decoded(&shelf);
+        uint64_t far = reader.to > 0 ? (uint64_t)1 << 40 : 0;
+        reader.from += far, reader.to += far, reader.last_request += far;
+        for (uint64_t at = 0; at <= SLAB; at += PIECE)
+            look(&shelf, &reader, VOXELS + order[i] * SLAB + at, PIECE);
+        if (i > 0)
+            assert_true(decoded(&shelf) - before <= SLAB / CHUNK + 1);
+    }
+    stack_reader_end(shelf.stack, &reader);
+    shelf_stop(&shelf);
+}
+
+struct gate {
+    struct work work;
+    sem_t *entered, *go;
+};
+
+static void gate_run(struct work *work)
+{
+    struct gate *gate = (struct gate *)work;
+    sem_post(gate->entered);
+    sem_wait(gate->go);
+}
+
+/* Encoders that are busy with something long. */
+struct busy {
+    unsigned n;
+    sem_t entered, go;
+    struct gate gates[64];
+};
+
+static void busy_begin(struct busy *busy, struct volume *volume)
+{
+    busy->n = volume->config.threads;
+    assert_true(busy->n <= 64);
+    sem_init(&busy->entered, 0, 0);
+    sem_init(&busy->go, 0, 0);
+    for (unsigned i = 0; i < busy->n; i++) {
+        busy->gates[i] = (struct gate){{gate_run, NULL}, &busy->entered, &busy->go};
+        workq_push(volume->encoders, &busy->gates[i].work);
+    }
+    for (unsigned i = 0; i < busy->n; i++)
+        sem_wait(&busy->entered);
+}
+
+static void busy_end(struct busy *busy, struct volume *volume)
+{
+    for (unsigned i = 0; i < busy->n; i++)
+        sem_post(&busy->go);
+    wait_ahead(volume);
+}
+
+/* When the encoders are no more. */
+static void busy_clear(struct busy *busy)
+{
+    sem_destroy(&busy->entered);
+    sem_destroy(&busy->go);
+}
+
+static void read_through(struct shelf *shelf, struct stack_reader *reader, uint64_t from,
+                         uint64_t to)
+{
+    static uint8_t buf[PIECE];
+    for (uint64_t at = from; at < to; at += PIECE) {
+        struct stack_view view = {.buf = buf};
+        assert_int_equal(stack_view(shelf->stack, reader, &view, PIECE, at, true), PIECE);
+        expect_view(&view, shelf->data + at, PIECE);
+        stack_view_end(&view);
+    }
+}
+
+/* A reader is quicker than the encoders, and what it has passed goes. */
+static void what_a_reader_has_decoded_itself_is_not_decoded_again(void **state)
+{
+    (void)state;
+    struct shelf shelf;
+    struct busy busy;
+    struct stack_reader reader = {.to = 0};
+    shelf_start(&shelf, 16 * (CHUNK + 1024));
+    busy_begin(&busy, shelf.rig.volume);
+    uint64_t end = shelf.len / PIECE * PIECE;
+    read_through(&shelf, &reader, 0, end - PIECE);
+    assert_true(atomic_load(&shelf.rig.volume->n_ahead) > 0);
+    read_through(&shelf, &reader, end - PIECE, end);
+    read_through(&shelf, &reader, shelf.len - PIECE, shelf.len);
+    unsigned once = decoded(&shelf);
+    assert_true(once <= 2 * PLANES + 2);
+    busy_end(&busy, shelf.rig.volume);
+    assert_int_equal(decoded(&shelf), once);
+    stack_reader_end(shelf.stack, &reader);
+    shelf_stop(&shelf);
+    busy_clear(&busy);
+}
+
+static void who_jumps_does_not_wait_for_what_it_wanted_before(void **state)
+{
+    (void)state;
+    struct shelf shelf;
+    struct busy busy;
+    struct stack_reader reader = {.to = 0};
+    shelf_start(&shelf, 0);
+    busy_begin(&busy, shelf.rig.volume);
+    read_through(&shelf, &reader, 0, 4 * PLANE);
+    assert_true(atomic_load(&shelf.rig.volume->n_ahead) > 0);
+    reader.from += (uint64_t)1 << 40, reader.to += (uint64_t)1 << 40;
+    reader.last_request += (uint64_t)1 << 40;
+    read_through(&shelf, &reader, 20 * PLANE, 20 * PLANE + PIECE);
+    assert_int_equal(atomic_load(&shelf.rig.volume->n_ahead), 0);
+    stack_reader_end(shelf.stack, &reader);
+    busy_end(&busy, shelf.rig.volume);
+    shelf_stop(&shelf);
+    busy_clear(&busy);
+}
+
 static void what_is_shown_stays_while_a_writer_replaces_it(void **state)
 {
     (void)state;
@@ -269,6 +394,9 @@ int main(void)
         cmocka_unit_test(a_cache_of_less_than_a_chunk_decodes_nothing_ahead),
         cmocka_unit_test(a_chunk_stays_until_the_answer_it_is_part_of_is_given),
         cmocka_unit_test(a_plane_costs_a_plane),
+        cmocka_unit_test(what_the_kernel_reads_behind_a_plane_costs_only_itself),
+        cmocka_unit_test(what_a_reader_has_decoded_itself_is_not_decoded_again),
+        cmocka_unit_test(who_jumps_does_not_wait_for_what_it_wanted_before),
         cmocka_unit_test(what_is_shown_stays_while_a_writer_replaces_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -36,6 +36,9 @@
 #define CACHE_MIN_BUCKETS 256u
 #define CACHE_SPARES      64u /* looked through on a miss; one, or a quarter of the limit */
 
+/* Bytes: chunks enough for requests of one reader that overtake each other. */
+#define CACHE_SPENT (4u << 20)
+
 enum entry_state { FILLING, READY, FAILED };
 
 /* What an entry is to its readers; the order in which they go. */
@@ -306,16 +309,21 @@ static void evict(struct cache *cache, struct cache_entry **garbage)
         ;
 }
 
+static size_t most_spent(const struct cache *cache)
+{
+    return cache->limit / 8 < CACHE_SPENT ? cache->limit / 8 : CACHE_SPENT;
+}
+
 /* An entry for a miss without fresh memory: a spare, or what has to go for it. NULL: there is none of
- * that length, or there is room for one more. An eighth of the cache is enough for what is spent: the kernel
- * has the same bytes in its own. */
+ * that length, or there is room for one more. An eighth of the cache, of CACHE_SPENT at most, is enough for
+ * what is spent: the kernel has the same bytes in its own. */
 static struct cache_entry *reclaim(struct cache *cache, struct cache_key key, size_t len,
                                    struct cache_entry **garbage)
 {
     for (;;) {
         struct cache_entry *entry = spare_take(cache, key, len);
         bool room = cache->bytes + len + sizeof(*entry) <= cache->limit &&
-                    cache->idle[SPENT].bytes <= cache->limit / 8;
+                    cache->idle[SPENT].bytes <= most_spent(cache);
         if (entry || room || !evict_one(cache, garbage))
             return entry;
     }

@@ -249,6 +249,15 @@ static void a_sequential_reader_touches_an_eighth_of_the_cache(void **state)
     cache_destroy(&cache);
 }
 
+static void a_sequential_reader_touches_little_of_a_large_cache(void **state)
+{
+    (void)state;
+    struct cache *cache;
+    assert_int_equal(cache_create(256u << 20, &cache), 0);
+    assert_in_range(places_of_twenty(cache, 1u << 20, true), 1, 5);
+    cache_destroy(&cache);
+}
+
 static void failed_fill_leaves_nothing(void **state)
 {
     (void)state;
@@ -555,6 +564,7 @@ int main(void)
         cmocka_unit_test(what_no_reader_comes_for_does_not_fill_the_cache),
         cmocka_unit_test(a_full_cache_touches_no_fresh_memory),
         cmocka_unit_test(a_sequential_reader_touches_an_eighth_of_the_cache),
+        cmocka_unit_test(a_sequential_reader_touches_little_of_a_large_cache),
         cmocka_unit_test(failed_fill_leaves_nothing),
         cmocka_unit_test(one_chunk_with_two_lengths_is_two_entries),
         cmocka_unit_test(impossible_length_is_enomem),

@@ -4,8 +4,8 @@
  * decoded by the encoders: as much as the run is long, so that who stops soon costs little, up to a share
  * of the cache. A reader who jumps has ended a run, and is taken to make the next one as long: one who
  * reads planes gets the whole plane with its first request, and nothing behind it; if it jumped as far as
- * the time before, the beginning of the next run, too. The last request of a run is the kernel's own, which
- * reads ahead as well: it is not what the reader wanted, and nothing is decoded for it beyond itself.
+ * the time before, the beginning of the next run, too. The kernel reads ahead as well, so that one request
+ * more than the time before says nothing, and nothing is decoded behind it.
  *
  * What is queued for a reader who needs it now, or has jumped, is taken back. Decoded all the same, a chunk
  * that was read and has gone would come back, as one that waits for a reader, and stay.
@@ -122,13 +122,6 @@ static uint64_t share(const struct volume *volume, uint64_t chunk_len)
     return room < busy ? room : busy;
 }
 
-/* How long the run is without its last request: one that goes on upwards is the kernel's. */
-static uint64_t asked_for(const struct stack_reader *reader)
-{
-    bool kernels = reader->way == AHEAD_UP && reader->last_request > reader->from;
-    return (kernels ? reader->last_request : reader->to) - reader->from;
-}
-
 /* How far beyond the run its reader will go, as it looks: whole chunks of `chunk_len`. */
 static uint64_t wanted(const struct stack_reader *reader, uint64_t chunk_len)
 {
@@ -137,7 +130,7 @@ static uint64_t wanted(const struct stack_reader *reader, uint64_t chunk_len)
         uint64_t rest = reader->last_run - run;
         return rest < AHEAD_TRUST * run ? rest : AHEAD_TRUST * run;
     }
-    if (reader->last_run > 0 && asked_for(reader) <= reader->last_run)
+    if (reader->way == AHEAD_UP && reader->last_request - reader->from <= reader->last_run)
         return 0;
     return run > 2 * chunk_len ? run : 2 * chunk_len;
 }
@@ -245,7 +238,7 @@ static void begin_run(struct stack *stack, struct stack_reader *reader, uint64_t
     reader->repeats = same ? reader->repeats + 1 : 0;
     reader->issued = same ? reader->next_issued : 0;
     reader->next_issued = 0;
-    reader->last_run = asked_for(reader);
+    reader->last_run = reader->to - reader->from;
     reader->stride = stride;
     reader->start = reader->from = reader->last_request = off;
     reader->to = end;

@@ -18,7 +18,7 @@
 #include "base/now.h"
 #include "store/spool_impl.h"
 
-#define GROW_BLOCKS (2u << 20)   /* bytes of blocks at a time: touched in some 2 ms */
+#define GROW_BLOCKS (4u << 20)   /* bytes of blocks at a time, a group: touched in some 4 ms */
 #define GROW_OTHERS (256u << 10) /* the same of another part */
 #define GROW_AHEAD  (32u << 20)  /* bytes of blocks: what comes in 20 ms */
 #define RETRY_MS    3000         /* from finding the filesystem full to trying again */

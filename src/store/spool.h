@@ -45,10 +45,13 @@ void spool_destroy(struct spool **spool, bool keep);
 bool spool_is_there(const struct spool *spool);
 
 /* Takes up to `most` (> 0) blocks that lie side by side: returns the first and fills in how many, or -EAGAIN
- * where all are taken. They begin at `wanted` (or -1) if it is free: bytes that follow one another are
+ * where none is free now. They begin at `wanted` (or -1) if it is free: bytes that follow one another are
  * best kept so. */
 int64_t spool_take(struct spool *spool, int64_t wanted, uint32_t most, uint32_t *n);
 void spool_give(struct spool *spool, uint32_t first, uint32_t n);
+/* For who has found none free: has more room reserved, or waits for whoever does that. false: there is none to be had
+ * now. [waits] */
+bool spool_grow(struct spool *spool);
 uint8_t *spool_data(struct spool *spool, uint32_t block);
 
 /* Blocks in all (fewer than asked for while the filesystem is full), and taken at this moment. Cheap. */

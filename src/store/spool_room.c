@@ -179,6 +179,11 @@ static bool is_free(const struct spool *spool, uint32_t block)
     return spool->groups[block / SPOOL_GROUP].free >> block % SPOOL_GROUP & 1;
 }
 
+static bool is_any_free(const struct spool *spool)
+{
+    return spool->whole != SPOOL_NONE || spool->parted != SPOOL_NONE;
+}
+
 /* From the last to the first, so that the first are found first. */
 static void free_blocks(struct spool *spool, uint32_t first, uint32_t n)
 {
@@ -284,7 +289,7 @@ static void grow_ahead(struct work *work)
     pthread_mutex_unlock(&spool->lock);
 }
 
-/* Without it writers do what it does. */
+/* Without it writers come to spool_grow(). */
 void spool_room_start(struct spool *spool)
 {
     spool->grow_work.run = grow_ahead;
@@ -301,9 +306,8 @@ static int64_t choose(struct spool *spool, int64_t wanted)
     if (wanted >= 0 && wanted < spool->head->n_items[SPOOL_BLOCKS] &&
         is_free(spool, (uint32_t)wanted))
         return wanted;
-    while (spool->parted == SPOOL_NONE && spool->whole == SPOOL_NONE)
-        if (!grow_blocks(spool))
-            return -EAGAIN;
+    if (!is_any_free(spool))
+        return -EAGAIN;
     /* Whole groups first, and in order: what follows finds its place beside what was before. */
     uint32_t at = spool->whole != SPOOL_NONE ? spool->whole : spool->parted;
     return (int64_t)at * SPOOL_GROUP + __builtin_ctzll(spool->groups[at].free);
@@ -323,6 +327,14 @@ int64_t spool_take(struct spool *spool, int64_t wanted, uint32_t most, uint32_t 
     if (ask)
         workq_push(spool->grower, &spool->grow_work);
     return first;
+}
+
+bool spool_grow(struct spool *spool)
+{
+    pthread_mutex_lock(&spool->lock);
+    bool may_be = is_any_free(spool) || grow_blocks(spool);
+    pthread_mutex_unlock(&spool->lock);
+    return may_be;
 }
 
 void spool_give(struct spool *spool, uint32_t first, uint32_t n)

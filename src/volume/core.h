@@ -358,7 +358,9 @@ int flush_stack(struct stack *stack, bool settle);
 /* flush_stack() and a checkpoint. [waits] */
 int flush_durable(struct stack *stack, bool settle);
 void flush_tend_async(struct stack *stack); /* lock held */
-int flush_make_room(struct stack *stack);
+/* A writer found no block, or (`torn`) its own bytes too torn to take more. An error only where no stack can be
+ * flushed. No lock held. [waits] */
+int flush_make_room(struct stack *stack, bool torn);
 /* Where the extent at `off` is, or the hole around it. 0, 1 where it has to be asked again (the lock was
  * dropped), or an error. Lock held. */
 int flush_find_extent(struct stack *stack, uint64_t off, struct blob_extent *extent);

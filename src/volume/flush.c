@@ -508,15 +508,14 @@ static int flush_away(struct stack *stack)
     return r >= 0 && full ? flush_durable(stack, false) : r;
 }
 
-/* A writer found no block, or its own bytes too torn to take more. An error only where no stack can
- * be flushed. No lock held. */
-int flush_make_room(struct stack *stack)
+int flush_make_room(struct stack *stack, bool torn)
 {
     struct volume *volume = stack->volume;
     uint64_t seen = spool_seen(volume->spool);
-    if (spool_used(volume->spool) < spool_total(volume->spool) &&
-        atomic_load(&stack->overlay.n_held) > 0) /* its own bytes are too torn */
+    if (torn)
         return flush_away(stack);
+    if (spool_grow(volume->spool))
+        return 0;
     if (atomic_load(&volume->jobs_in_flight) > 0) {
         spool_wait(volume->spool, &seen);
         return 0;

@@ -228,26 +228,26 @@ static int encode(struct job *job, struct coder *coder, struct passage *passage)
     return blob_pipeline_id(job->ref->blob, passage->coded.pipeline, &passage->chunk.pipeline);
 }
 
-static double seconds(void)
+static double seconds(clockid_t clock)
 {
     struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
+    clock_gettime(clock, &now);
     return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
 }
 
 static int encode_and_append(struct job *job, struct coder *coder, struct passage *passage)
 {
-    double begun = seconds();
+    double begun = seconds(CLOCK_THREAD_CPUTIME_ID);
     int r = encode(job, coder, passage);
     if (r < 0)
         return r;
-    double encoded = seconds();
+    double encoded = seconds(CLOCK_THREAD_CPUTIME_ID) - begun, appending = seconds(CLOCK_MONOTONIC);
     r = blob_append(job->ref->blob, passage->coded.wrap, passage->coded.bytes,
                     passage->chunk.coded_len, &passage->chunk.coded_off);
     if (r < 0)
         return r;
-    const struct ladder_cost cost = {.encode_s = encoded - begun,
-                                     .append_s = seconds() - encoded,
+    const struct ladder_cost cost = {.encode_s = encoded,
+                                     .append_s = seconds(CLOCK_MONOTONIC) - appending,
                                      .plain = (double)sqy_box_bytes(&job->box),
                                      .coded = (double)passage->chunk.coded_len};
     ladder_learn(&job->stack->volume->ladder, passage->rung, &cost);

@@ -14,6 +14,9 @@
 /* A rung that is not used is thought to take 1/PATIENCE less each time, so that it is tried again. */
 #define PATIENCE 4096.0
 
+/* Chunks before a rung's cost is believed: the first ones find memory that was never touched. */
+#define FEW 4u
+
 const char *ladder_name(enum ladder_rung rung)
 {
     static const char *const names[LADDER_RUNGS] = {"target", "fast", "raw"};
@@ -83,8 +86,8 @@ uint64_t ladder_waiting(struct ladder *ladder)
     return waiting;
 }
 
-/* What storing takes is the same on every rung, by the byte that is stored. A rung that nobody was on
- * yet is thought to cost nothing beside that: so it is tried. */
+/* What storing takes is the same on every rung, by the byte that is stored. A rung that hardly
+ * anybody was on yet is thought to cost nothing beside that: so it is tried. */
 static void costs(const struct ladder *ladder, double cost[LADDER_RUNGS])
 {
     double append_s = 0, coded = 0;
@@ -97,7 +100,7 @@ static void costs(const struct ladder *ladder, double cost[LADDER_RUNGS])
     double size = target->plain > 0 ? target->coded / target->plain : 0;
     for (unsigned i = 0; i < LADDER_RUNGS; i++) {
         const struct ladder_cost *own = &ladder->cost[i];
-        double encode = own->plain > 0 ? own->encode_s / own->plain : 0;
+        double encode = ladder->n_learned[i] == FEW ? own->encode_s / own->plain : 0;
         if (i == LADDER_RAW)
             size = 1;
         else if (own->plain > 0)
@@ -149,6 +152,8 @@ void ladder_learn(struct ladder *ladder, enum ladder_rung rung, const struct lad
     sum->append_s += cost->append_s;
     sum->plain += cost->plain;
     sum->coded += cost->coded;
+    if (ladder->n_learned[rung] < FEW)
+        ladder->n_learned[rung]++;
     pthread_mutex_unlock(&ladder->lock);
 }
 

@@ -44,8 +44,9 @@ struct ladder_mix ladder_mix(const struct ladder_view *view);
 
 /* What an encoder has measured of one chunk, or many. */
 struct ladder_cost {
-    double encode_s, append_s; /* seconds */
-    double plain, coded;       /* bytes */
+    double encode_s;     /* seconds of a core: what else the core did is no cost of the rung's */
+    double append_s;     /* seconds, with what the disk has one wait for */
+    double plain, coded; /* bytes */
 };
 
 struct ladder {
@@ -53,6 +54,7 @@ struct ladder {
     uint64_t waiting;
     double due[LADDER_RUNGS];              /* chunks that the rungs have not been given yet */
     struct ladder_cost cost[LADDER_RUNGS]; /* of the last chunks, older ones counting less */
+    unsigned n_learned[LADDER_RUNGS];      /* chunks, from 0 to FEW */
 };
 
 void ladder_init(struct ladder *ladder);

@@ -123,8 +123,10 @@ static int put_run(struct overlay *overlay, size_t i, const struct spool_run *wh
     int64_t n = 0;
     int64_t id = spool_run_put(overlay->spool, overlay->owner, where->base, where->block, from, to,
                                splitting, &n);
-    if (id < 0)
+    if (id < 0) {
+        overlay->torn = true;
         return (int)id;
+    }
     insert(overlay, i, (uint32_t)id);
     count_blocks(overlay, n);
     return 0;
@@ -262,6 +264,7 @@ static int64_t write_some(struct overlay *overlay, const uint8_t *buf, size_t le
 int64_t overlay_write(struct overlay *overlay, const void *buf, size_t len, uint64_t off)
 {
     size_t done = 0;
+    overlay->torn = false;
     while (done < len) {
         int64_t n = write_some(overlay, (const uint8_t *)buf + done, len - done, off + done);
         if (n == -EAGAIN || (n < 0 && done > 0))

@@ -18,6 +18,7 @@ struct overlay {
     size_t first, n, cap;
     atomic_size_t n_held; /* blocks, for others to look at without the lock */
     uint64_t bytes;       /* all runs */
+    bool torn;            /* the last write has stopped for want of runs, not of blocks */
 };
 
 void overlay_init(struct overlay *overlay, struct spool *spool);

@@ -112,8 +112,9 @@ ssize_t stack_write(struct stack *stack, const void *buf, size_t len, uint64_t o
         } else if (!wait) {
             break;
         } else {
+            bool torn = stack->overlay.torn;
             pthread_mutex_unlock(&stack->lock);
-            r = flush_make_room(stack);
+            r = flush_make_room(stack, torn);
             pthread_mutex_lock(&stack->lock);
         }
     }

@@ -161,7 +161,7 @@ static void set_free(struct spool *spool, uint32_t at, uint64_t free)
     list_group(spool, at);
 }
 
-/* Bits of one group. */
+/* Bits of one group; n > 0. */
 static uint64_t mask(uint32_t first, uint32_t n)
 {
     return UINT64_MAX >> (SPOOL_GROUP - n) << first;
@@ -207,6 +207,8 @@ static uint32_t take_blocks(struct spool *spool, uint32_t block, uint32_t most)
         uint64_t taken = ~(spool->groups[at].free >> bit);
         uint32_t free = taken ? (uint32_t)__builtin_ctzll(taken) : SPOOL_GROUP;
         uint32_t take = free < room ? free : room;
+        if (take == 0)
+            break;
         set_free(spool, at, spool->groups[at].free & ~mask(bit, take));
         n += take;
         if (bit + take < SPOOL_GROUP)

@@ -199,12 +199,24 @@ static bool is_still(const struct stack *stack, const struct stat *st)
            now.st_size == st->st_size && same_time(&now.st_ctim, &st->st_ctim);
 }
 
+/* What the caller saw of a file that is shown as it is may be of before it became that: written out of
+ * memory, or emptied. Lock held. */
+static void look_again(const struct stack *stack, struct stat *st)
+{
+    struct stat now;
+    if ((stack->kind != STACK_PLAIN && stack->kind != STACK_EMPTY) || fstat(stack->fd, &now) < 0)
+        return;
+    *st = now;
+    mend_links(stack, st);
+}
+
 /* Also from what the index has in memory; lock held. */
 static bool getattr_at_once(struct stack *stack, struct stat *st)
 {
     struct index_attr row;
     mend_links(stack, st);
     stack_refresh(stack, st);
+    look_again(stack, st);
     bool known = getattr_from_memory(stack, st);
     if (!known && index_attr_near(stack->volume->index, st, &row) == 0) {
         attr_from_index(&stack->attr, &row, st);

@@ -174,6 +174,37 @@ static void raw_volumes_go_by_policy(void **state)
     raw_policy_clear(&policy);
 }
 
+static void what_was_seen_of_a_file_before_it_changed_its_kind_is_not_shown(void **state)
+{
+    (void)state;
+    struct rig rig = {.config = {.chunk = 65536, .spool = 16 << 20}};
+    rig_start(&rig);
+    struct stat seen;
+    struct stack *plain = rig_create(&rig, "notes");
+    rig_write(plain, "the end", 7, 93); /* what it is has not been said yet */
+    assert_int_equal(fstat(stack_fd(plain), &seen), 0);
+    assert_int_equal(stack_fix_kind(plain), 0);
+    assert_int_equal(stack_getattr(plain, &seen), 0);
+    assert_int_equal(seen.st_size, 100);
+
+    uint8_t *data = malloc(rig_tiff_bound(64, 64, 4));
+    size_t len = rig_tiff(RIG_PAGES, 64, 64, 4, data);
+    struct stack *stack = rig_create(&rig, "emptied.tif");
+    rig_write(stack, data, len, 0);
+    assert_int_equal(stack_fsync(stack), 0);
+    assert_int_equal(fstat(stack_fd(stack), &seen), 0);
+    assert_true(seen.st_size > 0);
+    assert_int_equal(stack_truncate(stack, 0), 0);
+    assert_int_equal(stack_getattr(stack, &seen), 0);
+    assert_int_equal(seen.st_size, 0);
+    stack_release(plain, true);
+    stack_release(stack, true);
+    stack_put(&plain);
+    stack_put(&stack);
+    free(data);
+    rig_stop(&rig);
+}
+
 static void truncation_to_nothing_starts_anew(void **state)
 {
     (void)state;
@@ -696,6 +727,7 @@ int main(void)
         cmocka_unit_test(a_users_own_sqy_is_a_blob_of_bytes),
         cmocka_unit_test(raw_volumes_go_by_policy),
         cmocka_unit_test(truncation_to_nothing_starts_anew),
+        cmocka_unit_test(what_was_seen_of_a_file_before_it_changed_its_kind_is_not_shown),
         cmocka_unit_test(a_tiff_saved_over_a_plain_file_becomes_a_stack),
         cmocka_unit_test(a_hard_linked_plain_file_saved_over_stays_plain),
         cmocka_unit_test(fallocate_moves_both_times),

@@ -97,7 +97,7 @@ static bool fill_entry(const struct request *r, const char *name, const struct t
 
 /* The kernel cannot forget an entry of a directory that is being read, so a long listing must not take
  * all descriptors. false: not to be shown. */
-static bool look_up(const struct request *r, const char *stored, char name[NAMES_MAX],
+static bool look_up(const struct request *r, const char *stored, uint64_t ino, char name[NAMES_MAX],
                     struct fuse_entry_param *entry, bool *has_attr)
 {
     struct inode *dir = r->handle->inode;
@@ -105,8 +105,8 @@ static bool look_up(const struct request *r, const char *stored, char name[NAMES
     *has_attr = false;
     if (is_dots(stored) || inode_supply(r->fs->inodes) != INODE_PLENTY)
         return visible_name(r, stored, name);
-    int e = tree_show_open(r->fs->tree, dir->fd, inode_is_root(r->fs->inodes, dir), stored, name,
-                           &found);
+    int e = tree_show_open(r->fs->tree, dir->fd, inode_is_root(r->fs->inodes, dir), stored, ino,
+                           name, &found);
     if (e < 0)
         return e != -ENOENT && visible_name(r, stored, name);
     *has_attr = e == 0 && fill_entry(r, name, &found, entry);
@@ -133,7 +133,7 @@ static size_t add_name_plus(const struct request *r, const struct dir_entry *d, 
     size_t most = fuse_add_direntry_plus(r->req, NULL, 0, stored, NULL, 0);
     if (most > room)
         return most;
-    if (!look_up(r, stored, name, &entry, &has_attr))
+    if (!look_up(r, stored, d->ino, name, &entry, &has_attr))
         return 0;
     if (!has_attr)
         entry =

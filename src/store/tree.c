@@ -304,7 +304,16 @@ bool tree_show(struct tree *tree, int dir_fd, bool is_root, const char *stored,
     return shown;
 }
 
-int tree_show_open(struct tree *tree, int dir_fd, bool is_root, const char *stored,
+/* The file that was listed as `stored` has another spelling by now, which the listing may not have. */
+static bool is_respelled(int dir_fd, const char *stored, uint64_t ino,
+                         const struct tree_entry *found)
+{
+    struct stat st;
+    return found->st.st_ino == ino && fstatat(dir_fd, stored, &st, AT_SYMLINK_NOFOLLOW) < 0 &&
+           errno == ENOENT;
+}
+
+int tree_show_open(struct tree *tree, int dir_fd, bool is_root, const char *stored, uint64_t ino,
                    char visible[NAMES_MAX], struct tree_entry *out)
 {
     struct spellings spellings;
@@ -312,7 +321,8 @@ int tree_show_open(struct tree *tree, int dir_fd, bool is_root, const char *stor
     if (!spelled_by(tree, dir_fd, is_root, stored, visible, &spellings, &rank))
         return -ENOENT;
     int r = lookup_spelled(tree, dir_fd, &spellings, out);
-    if (r == 0 && spelling_rank(&spellings, out->stored) >= rank)
+    if (r == 0 &&
+        (spelling_rank(&spellings, out->stored) >= rank || is_respelled(dir_fd, stored, ino, out)))
         return 0;
     if (r == 0)
         close(out->fd);

@@ -87,9 +87,10 @@ int tree_list(struct tree *tree, DIR *dir, int (*fn)(void *ctx, const struct dir
  * (reserved at the root, a shadowed x.sqy). */
 bool tree_show(struct tree *tree, int dir_fd, bool is_root, const char *stored,
                char visible[NAMES_MAX]);
-/* The same, and what tree_lookup() of that name finds. 0; 1 where it is to be shown and not there any
+/* The same, and what tree_lookup() of that name finds. `ino` is what the directory had the name for: a file that has
+ * taken a spelling before that one since is shown all the same. 0; 1 where it is to be shown and not there any
  * more; -ENOENT where it is not to be shown; another error where it cannot be told without opening it. */
-int tree_show_open(struct tree *tree, int dir_fd, bool is_root, const char *stored,
+int tree_show_open(struct tree *tree, int dir_fd, bool is_root, const char *stored, uint64_t ino,
                    char visible[NAMES_MAX], struct tree_entry *out);
 
 #endif

@@ -753,16 +753,22 @@ static void readdir_shows_each_name_once(void **state)
     assert_false(tree_show(f->tree, f->dir, true, "q.Sqy", visible));
 }
 
-static int shown_open(struct fixture *f, const char *stored, char visible[NAMES_MAX],
-                      char found[NAMES_MAX])
+static int shown_open_as(struct fixture *f, const char *stored, uint64_t listed_ino,
+                         char visible[NAMES_MAX], char found[NAMES_MAX])
 {
     struct tree_entry entry;
-    int r = tree_show_open(f->tree, f->dir, true, stored, visible, &entry);
+    int r = tree_show_open(f->tree, f->dir, true, stored, listed_ino, visible, &entry);
     if (r == 0) {
         memcpy(found, entry.stored, strlen(entry.stored) + 1);
         close(entry.fd);
     }
     return r;
+}
+
+static int shown_open(struct fixture *f, const char *stored, char visible[NAMES_MAX],
+                      char found[NAMES_MAX])
+{
+    return shown_open_as(f, stored, 0, visible, found);
 }
 
 static void readdir_with_attributes_shows_the_same(void **state)
@@ -798,6 +804,25 @@ static void a_listed_name_is_looked_up_as_it_is_now(void **state)
     assert_string_equal(visible, "gone");
     assert_int_equal(shown_open(f, "gone.sqy", visible, found), 1);
     assert_string_equal(visible, "gone");
+}
+
+static void a_file_that_changes_its_spelling_under_a_listing_stays_in_it(void **state)
+{
+    struct fixture *f = *state;
+    char visible[NAMES_MAX], found[NAMES_MAX];
+    struct stat st;
+    put(f->dir, "x.sqy", "1");
+    assert_int_equal(fstatat(f->dir, "x.sqy", &st, 0), 0);
+    assert_int_equal(renameat(f->dir, "x.sqy", f->dir, "x"), 0); /* truncated to nothing */
+    assert_int_equal(shown_open_as(f, "x.sqy", st.st_ino, visible, found), 0);
+    assert_string_equal(visible, "x");
+    /* of two spellings of one file the first shows, and of two files, too */
+    assert_int_equal(linkat(f->dir, "x", f->dir, "x.sqy", 0), 0);
+    assert_int_equal(shown_open_as(f, "x.sqy", st.st_ino, visible, found), -ENOENT);
+    assert_int_equal(unlinkat(f->dir, "x", 0), 0);
+    put(f->dir, "x", "2");
+    assert_int_equal(unlinkat(f->dir, "x.sqy", 0), 0);
+    assert_int_equal(shown_open_as(f, "x.sqy", st.st_ino, visible, found), -ENOENT);
 }
 
 /* ---- crashes ---- */
@@ -996,6 +1021,7 @@ int main(void)
         TEST(readdir_shows_each_name_once),
         TEST(readdir_with_attributes_shows_the_same),
         TEST(a_listed_name_is_looked_up_as_it_is_now),
+        TEST(a_file_that_changes_its_spelling_under_a_listing_stays_in_it),
         cmocka_unit_test(rename_cut_at_every_step),
         cmocka_unit_test(unlink_cut_at_every_step),
         cmocka_unit_test(replace_cut_at_every_step),

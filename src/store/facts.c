@@ -243,6 +243,8 @@ void facts_put(struct facts *facts, const struct fact *fact, bool usable)
         remove_inode(facts, near, fact->ino);
         if (usable && !insert_fact(facts, near, fact))
             clear_locked(facts); /* or it would be known that there is none */
+        while (facts->oldest && facts->n_facts > FACTS_MOST)
+            drop_oldest(facts);
     }
     pthread_mutex_unlock(&facts->lock);
 }

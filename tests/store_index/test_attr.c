@@ -1,16 +1,12 @@
 /* What the index knows from memory: never anything that its rows did not say of that very state. */
+#include "test.h"
+
 #include <errno.h>
 #include <pthread.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdatomic.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 #include "store/facts.h"
 #include "store/index.h"
@@ -207,6 +203,24 @@ static void memory_is_bounded(void **state)
     facts_destroy(&facts);
 }
 
+static void memory_of_rows_that_come_one_by_one_is_bounded(void **state)
+{
+    (void)state;
+    struct facts *facts = facts_create();
+    struct index_attr attr;
+    const uint64_t n_nears = FACTS_MOST / FACTS_NEAR + 10;
+    for (uint64_t n = 0; n < n_nears; n++) /* known, and nothing in them yet */
+        assert_int_equal(facts_keep(facts, n * FACTS_NEAR, NULL, 0), 0);
+    for (uint64_t ino = 0; ino < n_nears * FACTS_NEAR; ino++) {
+        const struct fact fact = {.ino = ino};
+        facts_put(facts, &fact, true);
+    }
+    const struct stat oldest = {0}, newest = {.st_ino = n_nears * FACTS_NEAR - 1};
+    assert_int_equal(facts_find(facts, &oldest, &attr), -EAGAIN);
+    assert_int_equal(facts_find(facts, &newest, &attr), 0);
+    facts_destroy(&facts);
+}
+
 static int has(struct index *index, uint64_t ino, uint64_t version, const char *path)
 {
     struct stat st = stat_of(ino, version);
@@ -321,6 +335,7 @@ int main(void)
         cmocka_unit_test(many_links_of_an_inode_are_asked_for_alone),
         cmocka_unit_test(inode_numbers_may_be_as_large_as_they_like),
         cmocka_unit_test(memory_is_bounded),
+        cmocka_unit_test(memory_of_rows_that_come_one_by_one_is_bounded),
         cmocka_unit_test(a_row_is_had_by_state_and_path),
         cmocka_unit_test(changes_are_noticed),
         cmocka_unit_test(who_asks_while_rows_come_is_told_no_older_ones),

@@ -6,6 +6,8 @@
 
 #define KEPT_FOR_SPLITS 256u
 
+_Static_assert(SPOOL_RUN_MAX % SPOOL_BLOCK == 0, "what a writer may make of it is to be sound");
+
 struct spool_run *spool_run(struct spool *spool, uint32_t id)
 {
     return &spool->runs[id];

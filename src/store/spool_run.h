@@ -24,7 +24,8 @@ struct spool_run {
 };
 _Static_assert(sizeof(struct spool_run) == 32, "two to a cache line");
 
-#define SPOOL_RUN_MAX (UINT32_MAX - SPOOL_BLOCK) /* bytes from base to the end of a run */
+/* Bytes from base to the end of a run, whole blocks: a run may grow to the end of its last one. */
+#define SPOOL_RUN_MAX (UINT32_MAX / SPOOL_BLOCK * SPOOL_BLOCK)
 
 static inline uint32_t spool_run_from(const struct spool_run *run)
 {

@@ -146,6 +146,10 @@ void ladder_learn(struct ladder *ladder, enum ladder_rung rung, const struct lad
         ladder->cost[i].coded *= keep;
         ladder->cost[i].encode_s *= keep;
         ladder->cost[i].plain *= keep;
+        if (ladder->cost[i].plain < 1) { /* forgotten, while there are numbers that small */
+            ladder->cost[i] = (struct ladder_cost){0};
+            ladder->n_learned[i] = 0;
+        }
     }
     struct ladder_cost *sum = &ladder->cost[rung];
     sum->encode_s += cost->encode_s;

@@ -192,6 +192,25 @@ static void a_slow_disk_gets_the_smallest_chunks(void **state)
 
 /* ---- what is said ---- */
 
+static void what_was_learned_long_ago_keeps_no_rung_away(void **state)
+{
+    (void)state;
+    const struct ladder_cost fast = {.encode_s = 0.0005, .plain = MIB, .coded = MIB / 2.8};
+    const struct ladder_cost target = {.encode_s = 0.001, .plain = MIB, .coded = MIB / 3.3};
+    struct ladder ladder;
+    unsigned n_fast = 0;
+    ladder_init(&ladder);
+    for (unsigned i = 0; i < 5; i++)
+        ladder_learn(&ladder, LADDER_FAST, &fast);
+    for (unsigned i = 0; i < 120000; i++) /* without them in need of it */
+        ladder_learn(&ladder, ladder_take(&ladder, 0, 1000 * MIB, 1000 * MIB), &target);
+    ladder_wait(&ladder, 700 * MIB);
+    for (unsigned i = 0; i < 10; i++)
+        n_fast += ladder_take(&ladder, MIB, 300 * MIB, 1000 * MIB) == LADDER_FAST;
+    assert_true(n_fast > 0);
+    ladder_destroy(&ladder);
+}
+
 static void moments_are_not_told(void **state)
 {
     (void)state;
@@ -254,6 +273,7 @@ int main(void)
         cmocka_unit_test(overload_settles_at_the_best_mix_that_keeps_up),
         cmocka_unit_test(what_fast_coding_cannot_take_is_stored_raw_in_part),
         cmocka_unit_test(a_slow_disk_gets_the_smallest_chunks),
+        cmocka_unit_test(what_was_learned_long_ago_keeps_no_rung_away),
         cmocka_unit_test(moments_are_not_told),
         cmocka_unit_test(rates_are_of_the_last_seconds),
     };

@@ -130,6 +130,7 @@ struct stack {
     struct timespec own_ctime; /* ... shown while the backing file's is what storing it has left */
     bool modified;             /* something is not in a checkpoint yet */
     bool unsettled;            /* written to since it was settled */
+    bool nameless;             /* its last name was removed in the mount */
     bool rewriting;            /* the transition under way is a rewrite, which may take long */
     bool exchanging;           /* another inode is about to take the place: no attribute changes */
     unsigned n_attr;           /* changes of attributes under way: no inode is exchanged */
@@ -358,9 +359,9 @@ int flush_stack(struct stack *stack, bool settle);
 /* flush_stack() and a checkpoint. [waits] */
 int flush_durable(struct stack *stack, bool settle);
 void flush_tend_async(struct stack *stack); /* lock held */
-/* A writer found no block, or (`torn`) its own bytes too torn to take more. An error only where no stack can be
- * flushed. No lock held. [waits] */
-int flush_make_room(struct stack *stack, bool torn);
+/* What a writer did not find in the spool. An error only where no stack can be flushed. No lock held. [waits] */
+enum spool_want { WANT_BLOCK, WANT_RUN, WANT_LOG };
+int flush_make_room(struct stack *stack, enum spool_want want);
 /* Where the extent at `off` is, or the hole around it. 0, 1 where it has to be asked again (the lock was
  * dropped), or an error. Lock held. */
 int flush_find_extent(struct stack *stack, uint64_t off, struct blob_extent *extent);
@@ -381,7 +382,6 @@ int journal_reserve(struct stack *stack);
 int journal_wait(struct stack *stack);
 void journal_close(struct stack *stack);        /* all is behind a checkpoint */
 void journal_close_unused(struct stack *stack); /* what it was opened for has failed */
-void journal_look(struct stack *stack);         /* whether the file still has a name */
 /* stack.size is, or will be, this. */
 void journal_size(struct stack *stack, uint64_t size);
 void journal_mtime(struct stack *stack);

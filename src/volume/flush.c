@@ -508,13 +508,14 @@ static int flush_away(struct stack *stack)
     return r >= 0 && full ? flush_durable(stack, false) : r;
 }
 
-int flush_make_room(struct stack *stack, bool torn)
+int flush_make_room(struct stack *stack, enum spool_want want)
 {
     struct volume *volume = stack->volume;
     uint64_t seen = spool_seen(volume->spool);
-    if (torn)
+    if (want == WANT_RUN &&
+        atomic_load(&stack->overlay.n_held) > 0) /* its own bytes are too torn */
         return flush_away(stack);
-    if (spool_grow(volume->spool))
+    if (want == WANT_BLOCK && spool_grow(volume->spool))
         return 0;
     if (atomic_load(&volume->jobs_in_flight) > 0) {
         spool_wait(volume->spool, &seen);

@@ -38,13 +38,6 @@ static bool forget_trimmed(struct stack *stack)
                            stack->size, UINT64_MAX - stack->size) == 0;
 }
 
-void journal_look(struct stack *stack)
-{
-    struct stat st;
-    if (stack->log != NULL && fstat(stack->fd, &st) == 0 && st.st_nlink == 0)
-        spool_log_gone(stack->log);
-}
-
 int journal_open(struct stack *stack)
 {
     char path[PATH_MAX];
@@ -61,7 +54,8 @@ int journal_open(struct stack *stack)
     if (stack->log == NULL)
         return -EAGAIN;
     stack->overlay.owner = spool_log_number(volume->spool, stack->log);
-    journal_look(stack);
+    if (stack->nameless)
+        spool_log_gone(stack->log);
     if (forget_trimmed(stack))
         return 0;
     journal_close(stack);

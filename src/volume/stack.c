@@ -309,7 +309,9 @@ void stack_lost_name(struct volume *volume, int fd)
     if (stack == NULL)
         return;
     pthread_mutex_lock(&stack->lock);
-    journal_look(stack);
+    stack->nameless = true;
+    if (stack->log != NULL)
+        spool_log_gone(stack->log);
     pthread_mutex_unlock(&stack->lock);
     stack_unref(stack);
 }

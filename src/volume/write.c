@@ -65,8 +65,9 @@ static int ready_to_write(struct stack *stack, uint64_t off, uint64_t end, bool 
     }
 }
 
-/* One try: how many bytes were taken, or an error; lock held. */
-static ssize_t write_some(struct stack *stack, const void *buf, size_t len, uint64_t off, bool wait)
+/* One try: how many bytes were taken, 0 where the spool lacks *want, or an error; lock held. */
+static ssize_t write_some(struct stack *stack, const void *buf, size_t len, uint64_t off, bool wait,
+                          enum spool_want *want)
 {
     int r = ready_to_write(stack, off, off + len, wait);
     if (r < 0)
@@ -81,6 +82,7 @@ static ssize_t write_some(struct stack *stack, const void *buf, size_t len, uint
         return -EAGAIN;
     r = journal_open(stack);
     ssize_t n = r < 0 ? r : overlay_write(&stack->overlay, buf, len, off);
+    *want = r == -EAGAIN ? WANT_LOG : stack->overlay.torn ? WANT_RUN : WANT_BLOCK;
     if (n <= 0)
         journal_close_unused(stack);
     if (n <= 0)
@@ -104,7 +106,9 @@ ssize_t stack_write(struct stack *stack, const void *buf, size_t len, uint64_t o
     size_t done = 0;
     pthread_mutex_lock(&stack->lock);
     while (done < len && r >= 0) {
-        ssize_t n = write_some(stack, (const uint8_t *)buf + done, len - done, off + done, wait);
+        enum spool_want want = WANT_BLOCK;
+        ssize_t n =
+            write_some(stack, (const uint8_t *)buf + done, len - done, off + done, wait, &want);
         if (n > 0) {
             done += (size_t)n;
         } else if (n < 0 && (wait || n != -EAGAIN)) {
@@ -112,9 +116,8 @@ ssize_t stack_write(struct stack *stack, const void *buf, size_t len, uint64_t o
         } else if (!wait) {
             break;
         } else {
-            bool torn = stack->overlay.torn;
             pthread_mutex_unlock(&stack->lock);
-            r = flush_make_room(stack, torn);
+            r = flush_make_room(stack, want);
             pthread_mutex_lock(&stack->lock);
         }
     }

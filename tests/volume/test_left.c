@@ -4,10 +4,10 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <limits.h>
 #include <linux/falloc.h>
 #include <linux/magic.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -142,6 +142,26 @@ static void write_and_remove(struct rig *rig)
     assert_int_equal(tree_unlink(tree, tree_root(tree), "a.tif"), 0);
     stack_lost_name(rig->volume, stack_fd(stack));
     rig_write(stack, data, LEN, LEN);
+}
+
+static void store_and_lose(struct rig *rig)
+{
+    char path[PATH_MAX];
+    struct stack *stack = rig_create(rig, "a.tif");
+    rig_write(stack, data, LEN, 0);
+    assert_int_equal(stack_fsync(stack), 0);
+    in_store(rig, "a.tif.sqy", path);
+    assert_int_equal(unlink(path), 0);
+    rig_write(stack, data, LEN, 0);
+}
+
+static void what_was_written_to_a_file_that_somebody_removed_in_the_store_is_kept(void **state)
+{
+    struct rig *rig = *state;
+    in_killed_mount(rig, store_and_lose);
+    rig_open(rig);
+    rig_close(rig);
+    assert_int_equal(count_lost(rig), 1);
 }
 
 static void what_was_removed_in_the_mount_is_not_kept(void **state)
@@ -384,6 +404,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(what_is_gone_is_kept_under_a_name_that_is_free, start,
                                         stop),
         cmocka_unit_test_setup_teardown(what_was_removed_in_the_mount_is_not_kept, start, stop),
+        cmocka_unit_test_setup_teardown(
+            what_was_written_to_a_file_that_somebody_removed_in_the_store_is_kept, start, stop),
         cmocka_unit_test_setup_teardown(a_lack_of_descriptors_makes_no_file_a_lost_one, start,
                                         stop),
         cmocka_unit_test_setup_teardown(a_copy_of_the_store_leaves_the_spool_to_the_store, start,

@@ -167,6 +167,60 @@ static void a_spool_full_behind_a_full_disk_is_told_to_the_writer(void **state)
     rig_stop(&rig);
 }
 
+static void runs_that_others_hold_behind_a_failing_disk_are_told_to_the_writer(void **state)
+{
+    (void)state;
+    struct rig rig = {.config = {.chunk = 65536, .spool = 16 << 20}};
+    struct sick_io sick;
+    start_sick(&rig, &sick);
+    uint8_t *data = malloc(rig_tiff_bound(64, 64, 4));
+    size_t len = rig_tiff(RIG_PAGES, 64, 64, 4, data);
+    struct stack *torn = rig_create(&rig, "torn.tif"), *other = rig_create(&rig, "other.tif");
+    rig_write(torn, data, len, 0);
+    assert_int_equal(stack_fsync(torn), 0);
+    atomic_store(&sick.error, -EIO);
+    uint64_t at = 1 << 20;
+    while (stack_write(torn, "x", 1, at, false) == 1)
+        at += 2;
+    assert_int_equal(stack_write(other, data, len, 0, true), -EIO);
+    atomic_store(&sick.error, 0);
+    rig_write(other, data, len, 0);
+    stack_release(other, true);
+    stack_release(torn, true);
+    assert_int_equal(volume_drain(rig.volume), 0);
+    rig_expect(other, data, len);
+    stack_put(&other);
+    stack_put(&torn);
+    free(data);
+    rig_stop(&rig);
+}
+
+static void logs_that_others_hold_behind_a_failing_disk_are_told_to_the_writer(void **state)
+{
+    (void)state;
+    enum { MOST = 5000 }; /* a small spool has fewer logs */
+    static struct stack *stacks[MOST];
+    struct rig rig = {.config = {.chunk = 65536, .spool = 16 << 20}};
+    struct sick_io sick;
+    start_sick(&rig, &sick);
+    atomic_store(&sick.error, -EIO);
+    unsigned n = 0;
+    do {
+        char name[32];
+        assert_true(n < MOST);
+        snprintf(name, sizeof(name), "%u.tif", n);
+        stacks[n] = rig_create(&rig, name);
+    } while (stack_write(stacks[n++], "II", 2, 0, true) == 2);
+    assert_int_equal(stack_write(stacks[n - 1], "II", 2, 0, true), -EIO);
+    atomic_store(&sick.error, 0);
+    rig_write(stacks[n - 1], "II", 2, 0);
+    while (n-- > 0) {
+        stack_release(stacks[n], true);
+        stack_put(&stacks[n]);
+    }
+    rig_stop(&rig);
+}
+
 static void a_blob_that_cannot_be_begun_is_begun_later(void **state)
 {
     (void)state;
@@ -341,6 +395,8 @@ int main(void)
         cmocka_unit_test(a_full_disk_loses_nothing_that_was_accepted),
         cmocka_unit_test(a_name_that_cannot_be_synced_is_told_and_tried_again),
         cmocka_unit_test(a_spool_full_behind_a_full_disk_is_told_to_the_writer),
+        cmocka_unit_test(runs_that_others_hold_behind_a_failing_disk_are_told_to_the_writer),
+        cmocka_unit_test(logs_that_others_hold_behind_a_failing_disk_are_told_to_the_writer),
         cmocka_unit_test(a_blob_that_cannot_be_begun_is_begun_later),
         cmocka_unit_test(a_copy_at_any_moment_has_all_that_was_synced),
         cmocka_unit_test(many_writers_do_not_disturb_each_other),

@@ -182,6 +182,26 @@ attr() {
         "$1" "$2"
 }
 
+# number KEY: of the mount's statistics.
+number() {
+    "$SQYCTL" stats --json "$MNT" |
+        "$PYTHON" -c 'import json, sys; print(json.load(sys.stdin)[sys.argv[1]] or 0)' "$1"
+}
+
+# await KEY CONDITION: of awk, on x
+await() {
+    until awk -v x="$(number "$1")" "BEGIN { exit !($2) }"; do
+        sleep 0.05
+    done
+}
+
+# What overload has stored on lower rungs is as its pipeline wants it.
+await_again() {
+    [ -z "$SQYFS_PLAIN" ] || return 0
+    await due_stacks "x == 0"
+    await reencoding "x == 0"
+}
+
 # want_ratio FILE NUMBER: the file in the mount is stored, and so much smaller.
 want_ratio() {
     [ -z "$SQYFS_PLAIN" ] || return 0

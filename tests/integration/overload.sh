@@ -7,19 +7,6 @@ want_python numpy
 setup
 [ -z "$SQYFS_PLAIN" ] || skip "a plain folder has no ladder"
 
-# number KEY
-number() {
-    "$SQYCTL" stats --json "$MNT" |
-        "$PYTHON" -c 'import json, sys; print(json.load(sys.stdin)[sys.argv[1]] or 0)' "$1"
-}
-
-# await KEY CONDITION: of awk, on x
-await() {
-    until awk -v x="$(number "$1")" "BEGIN { exit !($2) }"; do
-        sleep 0.05
-    done
-}
-
 OPTIONS="pipeline=zstd(level=9),spool=16M,threads=1,chunk=256K,raw=*.raw:640x480"
 attach "$OPTIONS"
 for n in 1 2; do
@@ -47,8 +34,7 @@ same_tree "$REF" "$MNT"
 await chunks_reencoded "x > 0"
 note "unmounted in the middle of it"
 remount "$OPTIONS"
-await due_stacks "x == 0"
-await reencoding "x == 0"
+await_again
 await chunks_reencoded "x > 0"
 unmount
 for blob in "$STORE"/*.sqy; do

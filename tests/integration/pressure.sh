@@ -23,4 +23,5 @@ if [ -z "$SQYFS_PLAIN" ]; then
     [ -n "$SANITIZED" ] || [ "$peak" -lt 512 ] || fail "that is more than 512 MiB"
 fi
 prove
+await_again
 want_ratio "$MNT/1.tif" 1.5

@@ -71,8 +71,8 @@ struct spool_left {
     struct timespec mtime;
     char path[SPOOL_LOG_PATH];
 };
-/* The first log with a number of at least *number that was left, of a file that is not gone; its path lies in *out, which is not to
- * be copied. false: there is none. */
+/* The first log with a number of at least *number that was left, of a file that is not gone; its path
+ * lies in *out, which is not to be copied. false: there is none. */
 bool spool_log_left(struct spool *spool, uint32_t *number, struct spool_left *out);
 /* It is the caller's from now on, and is found where it was. */
 struct spool_log *spool_log_adopt(struct spool *spool, uint32_t number);

@@ -8,9 +8,10 @@
  *                                               stack.job_error says why
  *
  * While a job is on its way the bytes stay in the overlay, so they are readable, and a job that comes
- * to nothing has cost nothing but time. From ENCODING on it reads them where they lie, if that is one piece:
- * whoever would write there waits for its end, and they stay even if the overlay loses them. Where two jobs share a byte, they hold the same value of it
- * or one of them is stale, so the order in which they commit does not matter. */
+ * to nothing has cost nothing but time. From ENCODING on it reads them where they lie, if that is one
+ * piece: whoever would write there waits for its end, and they stay even if the overlay loses them.
+ * Where two jobs share a byte, they hold the same value of it or one of them is stale, so the order in
+ * which they commit does not matter. */
 #include "volume/core.h"
 
 #include <errno.h>

@@ -77,7 +77,10 @@ clear_target() {
     case $1 in
     sqyfs) drain ;;
     plain) sync -f "$MEDIUM/plain" ;;
-    *) fstrim "$WORK/$1" 2>/dev/null || sync -f "$WORK/$1" ;;
+    *) # what was removed is free, and trimmed from the image, once that is durable
+        sync -f "$WORK/$1"
+        fstrim "$WORK/$1" 2>/dev/null || true
+        ;;
     esac
 }
 

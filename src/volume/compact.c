@@ -52,8 +52,12 @@ static int check_copy(struct stack *stack, int fd, uint64_t size)
         r = pack_reader_create(blob, &reader);
     for (uint64_t at = 0; at < size && r >= 0; at += PIECE) {
         int64_t data = resize_next_data(stack, at);
-        if (data < 0)
+        if (data == -ENXIO)
             break; /* a hole to the end */
+        if (data < 0) {
+            r = (int)data;
+            break;
+        }
         at = (uint64_t)data;
         size_t len = size - at < PIECE ? (size_t)(size - at) : PIECE;
         r = source_read(stack, old, len, at);

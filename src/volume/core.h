@@ -267,8 +267,8 @@ void blobref_put(struct volume *volume, struct blobref **ref);
  * or a hand in the store that filled what was empty. Lock held. */
 void stack_refresh(struct stack *stack, const struct stat *st);
 void stack_discard_if_unlinked(struct stack *stack); /* lock held, dropped meanwhile */
-int64_t resize_next_data(struct stack *stack,
-                         uint64_t off); /* or -ENXIO; any kind, never waits for a transition */
+/* Or -ENXIO where there is no more, or another error; any kind, never waits for a transition. */
+int64_t resize_next_data(struct stack *stack, uint64_t off);
 bool stack_attr_fits(const struct stack_attr *attr, const struct stat *st);
 void stack_attr_set(struct stack_attr *attr, const struct stat *st);
 /* The bytes, the size or the time were changed: a new mtime comes with `mtime`. Lock held. */

@@ -21,7 +21,8 @@ struct pack_source {
     uint64_t size;
     struct timespec mtime;
     const char *name; /* for raw policies */
-    /* The first byte at or after `off` that is in no hole, or -ENXIO; NULL: there are no holes. */
+    /* The first byte at or after `off` that is in no hole, -ENXIO where there is none, or another negative
+     * errno, which ends the packing; NULL: there are no holes. */
     int64_t (*next_data)(void *ctx, uint64_t off);
 };
 

@@ -13,16 +13,19 @@ static struct sqy_box bytes_box(uint64_t len)
     return (struct sqy_box){SQY_BYTES, 1, 1, (uint32_t)len, 1};
 }
 
-static uint64_t next_data(const struct pack_plan *plan, uint64_t off)
+/* A source that cannot tell has no hole there: the plan ends with its error. */
+static uint64_t next_data(struct pack_plan *plan, uint64_t off)
 {
     if (plan->source->next_data == NULL || off >= plan->size)
         return off;
     int64_t next = plan->source->next_data(plan->source->ctx, off);
+    if (next < 0 && next != -ENXIO)
+        plan->error = (int)next;
     return next < 0 ? plan->size : (uint64_t)next;
 }
 
 /* Sqeazy's form knows no holes: they would have to be written as zeros. */
-static bool has_large_hole(const struct pack_plan *plan)
+static bool has_large_hole(struct pack_plan *plan)
 {
     uint64_t at = 0;
     while (plan->source->next_data != NULL && at < plan->size) {
@@ -35,7 +38,7 @@ static bool has_large_hole(const struct pack_plan *plan)
 }
 
 /* Where the data of a unit begin; size where it lies in a hole. */
-static uint64_t unit_first_data(const struct pack_plan *plan, const struct layout_unit *unit)
+static uint64_t unit_first_data(struct pack_plan *plan, const struct layout_unit *unit)
 {
     for (uint32_t i = 0; i < unit->n_pieces; i++) {
         uint64_t next = next_data(plan, unit->pieces[i].off);
@@ -172,7 +175,7 @@ static bool plan_bytes(struct pack_plan *plan, struct pack_chunk *chunk)
     return total > 0;
 }
 
-int pack_plan_next(struct pack_plan *plan, struct pack_chunk *chunk)
+static int next_chunk(struct pack_plan *plan, struct pack_chunk *chunk)
 {
     if (plan->stage == PACK_VOLUME) {
         if (plan->at < plan->volume_bytes)
@@ -190,4 +193,10 @@ int pack_plan_next(struct pack_plan *plan, struct pack_chunk *chunk)
         return 1;
     plan->stage = PACK_DONE;
     return 0;
+}
+
+int pack_plan_next(struct pack_plan *plan, struct pack_chunk *chunk)
+{
+    int r = next_chunk(plan, chunk);
+    return plan->error < 0 ? plan->error : r;
 }

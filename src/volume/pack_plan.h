@@ -25,6 +25,7 @@ struct pack_plan {
     bool upstream; /* the blob is to be in sqeazy's form */
     enum pack_stage stage;
     uint64_t at;
+    int error; /* of the source, asked where its data lie */
 };
 
 struct pack_chunk {
@@ -41,7 +42,7 @@ void pack_plan_start(struct pack_plan *plan, const struct layout *layout,
                      uint32_t target, bool upstream);
 
 /* 1 with the next chunk, 0 at the end, -EAGAIN where sqeazy's form has to be given up: start again
- * without it. */
+ * without it; or the source's error. */
 int pack_plan_next(struct pack_plan *plan, struct pack_chunk *chunk);
 
 #endif

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "rig.h"
+#include "store/blob_impl.h"
 #include "volume/core.h"
 
 /* ---- a disk that says no ---- */
@@ -20,6 +21,7 @@ struct sick_io {
     atomic_int error;       /* what writing and syncing return; 0: well */
     atomic_int fsync_error; /* the same of names and plain files */
     atomic_uint n_fsyncs;
+    atomic_ullong bad_off; /* a read there fails; 0: none does */
 };
 
 static int sick(const struct io *io)
@@ -29,7 +31,9 @@ static int sick(const struct io *io)
 
 static ssize_t sick_pread(const struct io *io, int fd, void *buf, size_t len, uint64_t off)
 {
-    (void)io;
+    uint64_t bad_off = atomic_load(&((struct sick_io *)(uintptr_t)io)->bad_off);
+    if (bad_off != 0 && off == bad_off)
+        return -EIO;
     return io_system.pread(&io_system, fd, buf, len, off);
 }
 
@@ -242,6 +246,49 @@ static void a_blob_that_cannot_be_begun_is_begun_later(void **state)
     rig_stop(&rig);
 }
 
+/* Where the table's page of a plain byte lies in its blob. */
+static uint64_t page_of(const struct rig *rig, const char *name, uint64_t off)
+{
+    char path[sizeof(rig->path) + 32];
+    struct blob *blob;
+    struct page_ref ref;
+    uint64_t high;
+    snprintf(path, sizeof(path), "%s/%s", rig->path, name);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    assert_true(fd >= 0);
+    assert_int_equal(blob_open(&io_system, fd, false, &blob), 0);
+    assert_true(table_missing(blob->table, off, off + 1, false, &ref, &high));
+    blob_close(&blob);
+    return ref.off;
+}
+
+/* A part of the table that cannot be read is no hole: the rewritten blob would have zeros from there on. */
+static void a_rewrite_of_what_cannot_be_read_leaves_the_file_as_it_is(void **state)
+{
+    (void)state;
+    enum { PIECES = 1500, STEP = 8192 };
+    struct rig rig = {.config = {.chunk = 65536, .spool = 64 << 20}};
+    struct sick_io sick;
+    start_sick(&rig, &sick);
+    uint8_t *data = calloc(PIECES, STEP);
+    struct stack *stack = rig_create(&rig, "far.sqy");
+    for (size_t i = 0; i < PIECES; i++) {
+        data[i * STEP] = (uint8_t)(1 + i % 255);
+        rig_write(stack, data + i * STEP, 1, i * STEP);
+    }
+    stack_release(stack, true);
+    assert_int_equal(volume_drain(rig.volume), 0);
+    atomic_store(&sick.bad_off, page_of(&rig, "far.sqy.sqy", PIECES / 2 * STEP));
+    assert_int_equal(stack_compact(stack), -EIO);
+    atomic_store(&sick.bad_off, 0);
+    rig_expect(stack, data, (PIECES - 1) * STEP + 1);
+    assert_int_equal(stack_compact(stack), 0);
+    rig_expect(stack, data, (PIECES - 1) * STEP + 1);
+    stack_put(&stack);
+    free(data);
+    rig_stop(&rig);
+}
+
 /* ---- copies of a living store ---- */
 
 static void a_copy_at_any_moment_has_all_that_was_synced(void **state)
@@ -398,6 +445,7 @@ int main(void)
         cmocka_unit_test(runs_that_others_hold_behind_a_failing_disk_are_told_to_the_writer),
         cmocka_unit_test(logs_that_others_hold_behind_a_failing_disk_are_told_to_the_writer),
         cmocka_unit_test(a_blob_that_cannot_be_begun_is_begun_later),
+        cmocka_unit_test(a_rewrite_of_what_cannot_be_read_leaves_the_file_as_it_is),
         cmocka_unit_test(a_copy_at_any_moment_has_all_that_was_synced),
         cmocka_unit_test(many_writers_do_not_disturb_each_other),
         cmocka_unit_test(fsync_ends_however_busy_the_writer_is),

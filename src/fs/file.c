@@ -46,7 +46,7 @@ static int open_handle(struct request *r, struct inode *inode, int *rw_fd, struc
     if (e == -EROFS && r->fi.flags & O_TRUNC && write) { /* not to be changed, but to be replaced */
         e = stack_truncate(inode->stack, 0);
         if (e == 0)
-            e = stack_open(inode->stack, write, -1);
+            e = stack_open(inode->stack, write, *rw_fd);
     }
     if (e < 0)
         return e;

@@ -265,8 +265,6 @@ int stack_open(struct stack *stack, bool write, int rw_fd)
     if (write || stack->kind != STACK_BLOB || stack->blob == NULL)
         stack_wait_transition(stack);
     if (stack->kind == STACK_BLOB || stack->kind == STACK_FOREIGN) {
-        if (rw_fd >= 0)
-            close(rw_fd);
         r = stack->blob != NULL ? 0 : stack_load(stack, false);
         if (r >= 0 && write && stack->kind == STACK_FOREIGN)
             r = -EROFS;
@@ -275,11 +273,12 @@ int stack_open(struct stack *stack, bool write, int rw_fd)
     } else if (rw_fd >= 0 && stack->data_fd < 0) {
         stack->data_fd = rw_fd;
         stack->data_rw = true;
+        rw_fd = -1;
     } else {
-        if (rw_fd >= 0)
-            close(rw_fd);
         r = stack_open_data(stack, write);
     }
+    if (r >= 0 && rw_fd >= 0)
+        close(rw_fd);
     if (r >= 0 && write)
         stack->writers++;
     else if (r >= 0)

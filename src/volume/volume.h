@@ -95,10 +95,10 @@ void stack_lost_name(struct volume *volume, int fd);
 int stack_fd(const struct stack *stack); /* O_PATH of the backing file */
 bool stack_is_blob(struct stack *stack);
 
-/* A handle is opened and closed. For writing the backing file is opened read-write, or `rw_fd` (>=
- * 0) is taken, as from tree_create_file(). When the last writer has gone the stack is settled in
- * the background: remaining bytes encoded, provisional chunks cut again, checkpointed. -EROFS for
- * writing to a file of sqeazy's own, unless stack_truncate() has emptied it. [waits] */
+/* A handle is opened and closed. For writing the backing file is opened read-write; or `rw_fd` (>=
+ * 0), as from tree_create_file(), is the stack's on success. When the last writer has gone the stack is
+ * settled in the background: remaining bytes encoded, provisional chunks cut again, checkpointed. -EROFS
+ * for writing to a file of sqeazy's own, unless stack_truncate() has emptied it. [waits] */
 int stack_open(struct stack *stack, bool write, int rw_fd);
 void stack_release(struct stack *stack, bool write);
 

@@ -463,6 +463,23 @@ static void a_blob_whose_end_is_missing_is_damaged_and_left_alone(void **state)
     rig_stop(&rig);
 }
 
+/* Closed by both, it would be another file's the second time. */
+static void a_descriptor_that_a_stack_did_not_take_stays_open(void **state)
+{
+    (void)state;
+    struct rig rig = {.config = {.chunk = 65536}};
+    rig_start(&rig);
+    char path[512];
+    snprintf(path, sizeof(path), "%s/broken.tif.sqy", rig.path);
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+    assert_int_equal(pwrite(fd, "no blob at all", 14, 0), 14);
+    struct stack *stack = rig_find(&rig, "broken.tif");
+    assert_int_equal(stack_open(stack, false, fd), -EIO);
+    assert_int_equal(close(fd), 0);
+    stack_put(&stack);
+    rig_stop(&rig);
+}
+
 static void what_becomes_plain_late_keeps_its_time(void **state)
 {
     (void)state;
@@ -736,6 +753,7 @@ int main(void)
         cmocka_unit_test(holes_are_seen_and_read_as_zeros),
         cmocka_unit_test(a_sparse_stack_stays_sparse_when_compacted),
         cmocka_unit_test(a_blob_whose_end_is_missing_is_damaged_and_left_alone),
+        cmocka_unit_test(a_descriptor_that_a_stack_did_not_take_stays_open),
         cmocka_unit_test(what_becomes_plain_late_keeps_its_time),
         cmocka_unit_test(fsync_and_close_is_settled_too),
         cmocka_unit_test(a_wrong_guess_is_cut_again),

@@ -30,6 +30,9 @@ struct entry {
 #define MAX_TEXT    (DATA_BYTES - sizeof(struct entry) - sizeof(struct blob_claim) - 8)
 #define PUNCH_BYTES (sizeof(struct entry) + sizeof(struct blob_claim) + 8)
 
+/* Pages that no log gets for its second one. Memory: they have to be there. */
+#define KEPT_FOR_FIRST 256u
+
 static struct spool_page *page_of(const struct spool *spool, uint32_t page)
 {
     return &spool->pages[page - 1];
@@ -107,12 +110,12 @@ void spool_log_mtime(struct spool_log *log, const struct timespec *mtime)
 
 /* ---- entries ---- */
 
-/* Room for `bytes` behind the last entry, which entry_done() makes one; NULL: there is none. Each log's
- * first page is kept for it, so that after a checkpoint there is room for some entries. `any`: nor is
- * that. */
+/* Room for `bytes` behind the last entry, which entry_done() makes one; NULL: there is none. Some pages are
+ * kept for logs that have none yet, so that after a checkpoint there is room for some entries. `any`: nor
+ * are those left. */
 static uint8_t *entry_room(struct spool *spool, struct spool_log *log, size_t bytes, bool any)
 {
-    uint32_t kept = any || log->last == 0 ? 0 : spool->head->n_items[SPOOL_LOGS];
+    uint32_t kept = any || log->last == 0 ? 0 : KEPT_FOR_FIRST;
     struct spool_page *last = log->last > 0 ? page_of(spool, log->last) : NULL;
     if (last != NULL && DATA_BYTES - atomic_load(&last->used) >= bytes)
         return last->data + atomic_load(&last->used);

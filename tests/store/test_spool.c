@@ -137,6 +137,29 @@ static void room_is_reserved_ahead_of_writers_and_no_more_than_that(void **state
     assert_int_equal(rmdir(place.dir), 0);
 }
 
+/* Pages are kept for logs that have none, and have to be there; but not one for each that could be opened. */
+static void a_long_log_takes_no_more_memory_than_it_needs(void **state)
+{
+    (void)state;
+    const uint8_t id[SPOOL_LOG_ID_BYTES] = {1};
+    const struct spool_file file = {.ino = 1};
+    const struct blob_chunk chunk = {.coded_len = 1};
+    const struct blob_claim claim = {0, 1, 0};
+    struct place place;
+    struct spool *spool;
+    make_place(&place);
+    assert_int_equal(spool_create(1ull << 30, place.path, &spool), 0);
+    uint32_t before = blocks_of_file(&place);
+    struct spool_log *log = spool_log_open(spool, &file);
+    assert_non_null(log);
+    for (unsigned i = 0; i < 200; i++)
+        assert_int_equal(spool_log_commit(spool, log, id, &chunk, "x", &claim, 1), 0);
+    assert_true(blocks_of_file(&place) - before <= BLOCKS(4));
+    spool_log_close(spool, &log);
+    spool_destroy(&spool, false);
+    assert_int_equal(rmdir(place.dir), 0);
+}
+
 static void a_spool_that_is_left_grows_ahead_for_who_takes_it_over(void **state)
 {
     (void)state;
@@ -354,6 +377,7 @@ int main(void)
         cmocka_unit_test(blocks_are_taken_side_by_side),
         cmocka_unit_test(all_blocks_can_be_had_once),
         cmocka_unit_test(room_is_reserved_ahead_of_writers_and_no_more_than_that),
+        cmocka_unit_test(a_long_log_takes_no_more_memory_than_it_needs),
         cmocka_unit_test(a_spool_that_is_left_grows_ahead_for_who_takes_it_over),
         cmocka_unit_test(a_spool_that_could_not_grow_does_when_there_is_room_again),
         cmocka_unit_test(runs_that_found_no_room_find_it_when_there_is_some_again),

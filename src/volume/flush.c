@@ -355,10 +355,11 @@ static int sync_blob(struct stack *stack, uint64_t size, bool settle)
     stack->log_full = false;
     if (sync_name)
         stack->unsynced_name = false;
-    if (settle && clean && stack->writers == 0)
+    if (stack->modified)
+        return 0;
+    if (settle && stack->writers == 0)
         stack->unsettled = false;
-    if (!stack->modified)
-        stack_mark_clean(stack);
+    stack_mark_clean(stack);
     return 0;
 }
 

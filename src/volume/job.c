@@ -64,7 +64,7 @@ static const uint8_t *begin_reading(struct job *job)
     return job->reads ? job->loan.bytes : NULL;
 }
 
-/* Lock held. */
+/* Lock held; unlink_job(), which follows, tells who waits. */
 static void end_reading(struct job *job)
 {
     struct stack *stack = job->stack;
@@ -73,7 +73,6 @@ static void end_reading(struct job *job)
     overlay_return(&stack->overlay, &job->loan);
     job->reads = false;
     stack->n_reading--;
-    pthread_cond_broadcast(&stack->changed);
 }
 
 static int gather(struct job *job, uint8_t *plain)
@@ -133,8 +132,9 @@ static enum ladder_rung take_rung(struct job *job)
     if (job->why == JOB_AGAIN)
         return LADDER_TARGET;
     uint64_t total = spool_total(volume->spool), used = spool_used(volume->spool);
-    enum ladder_rung rung = ladder_take(&volume->ladder, spooled_bytes(job),
-                                        (total - used) * SPOOL_BLOCK, total * SPOOL_BLOCK);
+    uint64_t free = used < total ? total - used : 0; /* seen at two moments */
+    enum ladder_rung rung =
+        ladder_take(&volume->ladder, spooled_bytes(job), free * SPOOL_BLOCK, total * SPOOL_BLOCK);
     return job->why == JOB_RECUT && rung == LADDER_RAW ? LADDER_FAST : rung;
 }
 

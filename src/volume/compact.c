@@ -277,10 +277,6 @@ static void finish(struct stack *stack, int r, uint64_t size, const struct times
     stack->transition = false;
     stack->rewriting = false;
     atomic_store(&stack->rewrite_unwanted, false);
-    if (r > 0) { /* in place, but a power cut may undo it: until that is synced it is not stored */
-        stack->unsynced_name = true;
-        stack_mark_dirty(stack);
-    }
     if (r >= 0) {
         blobref_put(stack->volume, &stack->blob);
         if (stack->data_fd >= 0)
@@ -294,6 +290,10 @@ static void finish(struct stack *stack, int r, uint64_t size, const struct times
         stack->mtime = *mtime;
         stack->attr.valid = false;
         stack->convert_due = false;
+    }
+    if (r > 0) { /* in place, but a power cut may undo it: until that is synced it is not stored */
+        stack->unsynced_name = true;
+        stack_mark_dirty(stack);
     }
     pthread_cond_broadcast(&stack->changed);
 }

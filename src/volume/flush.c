@@ -364,7 +364,8 @@ static int sync_blob(struct stack *stack, uint64_t size, bool settle)
 }
 
 /* Where some bytes could not be stored, those that were have left memory all the same, and a
- * checkpoint must name them: what fails may go on failing until the daemon ends. */
+ * checkpoint must name them: what fails may go on failing until the daemon ends. A stack that was rewritten
+ * since it was flushed has nothing loaded: what it had is on the disk in the old file and the new. */
 static bool can_sync(const struct stack *stack)
 {
     return stack->blob != NULL && stack->blob->writable;
@@ -390,7 +391,7 @@ static int flush_once(struct stack *stack, bool settle, bool *again)
     *again = stack->log_full && stack->overlay.bytes < bytes;
     if (stack->kind != STACK_BLOB)
         synced = r < 0 ? r : sync_plain(stack);
-    else if (stack->modified && (r >= 0 || can_sync(stack)))
+    else if (stack->modified && can_sync(stack))
         synced = sync_blob(stack, size, settle && r >= 0);
     r = r < 0 ? r : synced;
     pthread_mutex_unlock(&stack->lock);

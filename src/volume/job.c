@@ -164,7 +164,7 @@ static int commit(struct job *job, const struct blob_chunk *chunk)
         return 0;
     }
     for (unsigned i = 0; i < job->n_claims; i++) {
-        /* Out of memory for splitting a run: the same. */
+        /* Where a run cannot be split: the same. */
         overlay_clear(&stack->overlay, job->claims[i].off, job->claims[i].len);
     }
     return 0;

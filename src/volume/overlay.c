@@ -346,7 +346,7 @@ static int split_run(struct overlay *overlay, size_t i, uint64_t off, uint64_t e
     uint32_t from = spool_run_from(run_at(overlay, i)), to = spool_run_to(run_at(overlay, i));
     int r = put_run(overlay, i + 1, &where, (uint32_t)(end - where.base), to, true);
     if (r < 0)
-        return -ENOMEM;
+        return r;
     set_run(overlay, i, from, (uint32_t)(off - where.base));
     overlay->bytes -= end - off;
     return 0;

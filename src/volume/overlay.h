@@ -49,8 +49,8 @@ void overlay_return(struct overlay *overlay, const struct overlay_loan *loan);
 /* Whether every byte of [off, off+len) is in the overlay. */
 bool overlay_covers(const struct overlay *overlay, uint64_t off, uint64_t len);
 
-/* Takes [off, off+len) out. len may be UINT64_MAX - off. 0, or -ENOMEM (nothing changed) where a
- * run would have to be split and could not. */
+/* Takes [off, off+len) out. len may be UINT64_MAX - off. Nothing changed where a run would have to be
+ * split and could not: -EAGAIN, there are no more of them, or -ENOMEM. */
 int overlay_clear(struct overlay *overlay, uint64_t off, uint64_t len);
 
 /* A run that another process left (spool_run_left()), in any order; overlay_adopted() ends it.

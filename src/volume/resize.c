@@ -153,12 +153,9 @@ static int fallocate_held(struct stack *stack, int mode, uint64_t off, uint64_t 
     return 0;
 }
 
-int stack_fallocate(struct stack *stack, int mode, uint64_t off, uint64_t len)
+/* -EAGAIN: the bytes that wait are too torn for one more hole. */
+static int try_fallocate(struct stack *stack, int mode, uint64_t off, uint64_t len)
 {
-    if (len == 0)
-        return -EINVAL;
-    if (off > STACK_MAX_SIZE || len > STACK_MAX_SIZE - off)
-        return -EFBIG;
     pthread_mutex_lock(&stack->lock);
     int r = begin_change(stack, true);
     stack->pins++;
@@ -168,6 +165,19 @@ int stack_fallocate(struct stack *stack, int mode, uint64_t off, uint64_t len)
     unpin(stack);
     stack_unload_if_idle(stack);
     pthread_mutex_unlock(&stack->lock);
+    return r;
+}
+
+int stack_fallocate(struct stack *stack, int mode, uint64_t off, uint64_t len)
+{
+    if (len == 0)
+        return -EINVAL;
+    if (off > STACK_MAX_SIZE || len > STACK_MAX_SIZE - off)
+        return -EFBIG;
+    int r;
+    while ((r = try_fallocate(stack, mode, off, len)) == -EAGAIN)
+        if ((r = flush_make_room(stack, WANT_RUN)) < 0)
+            break;
     return r;
 }
 

@@ -401,6 +401,27 @@ static void holes_are_seen_and_read_as_zeros(void **state)
     rig_stop(&rig);
 }
 
+/* Each costs a run of the spool, of which a small one has 16384. */
+static void holes_in_what_waits_may_be_many(void **state)
+{
+    (void)state;
+    enum { HOLES = 17000, LEN = 3 * HOLES };
+    struct rig rig = {.config = {.chunk = 4 << 20, .spool = 16 << 20}};
+    rig_start(&rig);
+    uint8_t *data = malloc(rig_tiff_bound(1024, 1024, 1));
+    rig_tiff(RIG_CONTIGUOUS, 1024, 1024, 1, data);
+    struct stack *stack = rig_create(&rig, "torn.tif");
+    rig_write(stack, data, LEN, 0); /* of a unit that is not complete */
+    for (unsigned at = 1000; at < LEN; at += 3) {
+        data[at] = 0;
+        assert_int_equal(stack_fallocate(stack, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, at, 1),
+                         0);
+    }
+    check_everywhere(&rig, stack, "torn.tif", data, LEN);
+    free(data);
+    rig_stop(&rig);
+}
+
 static void a_sparse_stack_stays_sparse_when_compacted(void **state)
 {
     (void)state;
@@ -751,6 +772,7 @@ int main(void)
         cmocka_unit_test(an_edit_of_a_stored_stack_costs_one_chunk),
         cmocka_unit_test(compaction_keeps_every_byte_and_the_time),
         cmocka_unit_test(holes_are_seen_and_read_as_zeros),
+        cmocka_unit_test(holes_in_what_waits_may_be_many),
         cmocka_unit_test(a_sparse_stack_stays_sparse_when_compacted),
         cmocka_unit_test(a_blob_whose_end_is_missing_is_damaged_and_left_alone),
         cmocka_unit_test(a_descriptor_that_a_stack_did_not_take_stays_open),

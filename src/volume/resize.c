@@ -87,7 +87,10 @@ static int truncate_held(struct stack *stack, uint64_t size)
     }
     if (stack->kind == STACK_PLAIN) {
         int r = stack_open_data(stack, true);
-        return r < 0 ? r : ftruncate(stack->data_fd, (off_t)size) < 0 ? -errno : 0;
+        if (r < 0)
+            return r;
+        stack_mark_dirty(stack);
+        return ftruncate(stack->data_fd, (off_t)size) < 0 ? -errno : 0;
     }
     if (size < stack->size || stack->kind == STACK_EMPTY) {
         /* The size first: a kill leaves the old file or the cut one, whichever bytes are gone. */
@@ -126,8 +129,10 @@ int stack_truncate(struct stack *stack, uint64_t size)
 
 static int fallocate_held(struct stack *stack, int mode, uint64_t off, uint64_t len)
 {
-    if (stack->kind == STACK_PLAIN)
+    if (stack->kind == STACK_PLAIN) {
+        stack_mark_dirty(stack);
         return fallocate(stack->data_fd, mode, (off_t)off, (off_t)len) < 0 ? -errno : 0;
+    }
     bool keep = mode & FALLOC_FL_KEEP_SIZE;
     uint64_t end = off + len;
     if (mode & ~(FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE))

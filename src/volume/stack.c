@@ -220,7 +220,8 @@ void stack_mark_dirty(struct stack *stack)
         volume->n_dirty++;
     }
     pthread_mutex_unlock(&volume->lock);
-    journal_open(stack); /* where there is no room for it: see write.c */
+    if (stack->kind != STACK_PLAIN)
+        journal_open(stack); /* where there is no room for it: see write.c */
 }
 
 void stack_mark_clean(struct stack *stack)

@@ -12,6 +12,8 @@ static ssize_t write_plain(struct stack *stack, const void *buf, size_t len, uin
     pthread_mutex_lock(&stack->lock);
     stack->plain_io--;
     pthread_cond_broadcast(&stack->changed);
+    if (!stack->modified) /* also of what was written before an error */
+        stack_mark_dirty(stack);
     return r;
 }
 

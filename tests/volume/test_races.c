@@ -894,9 +894,60 @@ static void a_slow_look_at_a_stack_does_not_outlive_what_was_written_since(void 
     }
 }
 
+/* ---- plain files ---- */
+
+struct counting_io {
+    struct io io;
+    uint64_t ino;
+    atomic_uint n_fsyncs; /* of that file */
+};
+
+static int counting_fsync(const struct io *io, int fd)
+{
+    struct counting_io *counting = (struct counting_io *)(uintptr_t)io;
+    struct stat st;
+    if (fstat(fd, &st) == 0 && st.st_ino == counting->ino)
+        atomic_fetch_add(&counting->n_fsyncs, 1);
+    return io_system.fsync(&io_system, fd);
+}
+
+static void drained(struct rig *rig, struct counting_io *counting)
+{
+    atomic_store(&counting->n_fsyncs, 0);
+    assert_int_equal(volume_drain(rig->volume), 0);
+    assert_true(atomic_load(&counting->n_fsyncs) > 0);
+}
+
+/* One that was there before the mount, so that nothing of it ever waited in the spool. */
+static void a_plain_file_that_was_changed_is_durable_when_drained(void **state)
+{
+    (void)state;
+    struct rig rig = {.config = {.chunk = 65536}};
+    struct counting_io counting = {.io = io_system};
+    struct stat st;
+    counting.io.fsync = counting_fsync;
+    rig_start(&rig);
+    rig.volume->io = &counting.io;
+    put_file(&rig, "notes.txt", (const uint8_t *)"what was there", 14);
+    struct stack *stack = rig_find(&rig, "notes.txt");
+    assert_int_equal(fstat(stack_fd(stack), &st), 0);
+    counting.ino = st.st_ino;
+    assert_int_equal(stack_open(stack, true, -1), 0);
+    rig_write(stack, "is", 2, 5);
+    drained(&rig, &counting);
+    assert_int_equal(stack_truncate(stack, 7), 0);
+    drained(&rig, &counting);
+    assert_int_equal(stack_fallocate(stack, 0, 100, 10), 0);
+    drained(&rig, &counting);
+    stack_release(stack, true);
+    stack_put(&stack);
+    rig_stop(&rig);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_plain_file_that_was_changed_is_durable_when_drained),
         cmocka_unit_test(a_file_made_where_a_conversion_gives_way_stays),
         cmocka_unit_test(a_conversion_that_cannot_be_synced_keeps_its_bytes),
         cmocka_unit_test(a_late_lookup_does_not_bring_a_rewritten_inode_back),

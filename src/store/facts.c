@@ -102,7 +102,8 @@ static int facts_of(struct facts *facts, uint64_t ino, const struct fact **list,
     return 0;
 }
 
-int facts_find(struct facts *facts, const struct stat *backing, struct index_attr *out)
+int facts_find(struct facts *facts, const struct stat *backing, const uint64_t *path_sum,
+               struct index_attr *out)
 {
     const struct fact *list;
     size_t n;
@@ -111,26 +112,12 @@ int facts_find(struct facts *facts, const struct stat *backing, struct index_att
     if (r == 0)
         r = -ENOENT;
     for (size_t i = 0; r == -ENOENT && i < n; i++) {
-        if (is_about(&list[i], backing)) {
+        if (!is_about(&list[i], backing) || (path_sum && list[i].path_sum != *path_sum))
+            continue;
+        if (out)
             *out = list[i].attr;
-            r = 0;
-        }
+        r = 0;
     }
-    pthread_mutex_unlock(&facts->lock);
-    return r;
-}
-
-int facts_find_path(struct facts *facts, const struct stat *backing, uint64_t path_sum)
-{
-    const struct fact *list;
-    size_t n;
-    pthread_mutex_lock(&facts->lock);
-    int r = facts_of(facts, backing->st_ino, &list, &n);
-    if (r == 0)
-        r = -ENOENT;
-    for (size_t i = 0; r == -ENOENT && i < n; i++)
-        if (is_about(&list[i], backing) && list[i].path_sum == path_sum)
-            r = 0;
     pthread_mutex_unlock(&facts->lock);
     return r;
 }

@@ -33,10 +33,9 @@ struct facts;
 struct facts *facts_create(void); /* NULL: out of memory */
 void facts_destroy(struct facts **facts);
 
-/* 0; -ENOENT where the neighbourhood is known and there is no such row; -EAGAIN where it is not. */
-int facts_find(struct facts *facts, const struct stat *backing, struct index_attr *out);
-/* The same of a row with that path. */
-int facts_find_path(struct facts *facts, const struct stat *backing, uint64_t path_sum);
+/* Of a row with that path, or (NULL) of any; `out` may be NULL. 0; -ENOENT where the neighbourhood is known and there is no such row; -EAGAIN where it is not. */
+int facts_find(struct facts *facts, const struct stat *backing, const uint64_t *path_sum,
+               struct index_attr *out);
 /* After -EAGAIN: whether to read the whole neighbourhood. Where it is asked for again, so that who jumps
  * about in a large store pays for one row. */
 bool facts_wants_all(struct facts *facts, uint64_t ino);

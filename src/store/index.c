@@ -65,6 +65,15 @@ struct index {
     atomic_ullong n_changes; /* moves before and after what is not counted exactly */
 };
 
+/* What was known of rows is true of the files all the same, but whoever believes that there are rows
+ * enters none. */
+static void forget_rows(void *ctx)
+{
+    struct index *index = ctx;
+    facts_clear(index->facts);
+    atomic_fetch_add(&index->n_changes, 1);
+}
+
 static int open_index(const char *path, bool reader, struct index **out)
 {
     struct index *index = calloc(1, sizeof(*index));
@@ -77,6 +86,7 @@ static int open_index(const char *path, bool reader, struct index **out)
         free(index);
         return r;
     }
+    index_db_on_replaced(index->db, forget_rows, index);
     *out = index;
     return 0;
 }
@@ -209,33 +219,55 @@ int index_remove(struct index *index, const char *path)
 
 struct rename_args {
     struct below from, to;
+    index_db_fn *steps;
 };
+
+static int move_rows(struct index_db *db, const struct below *from, const struct below *to)
+{
+    struct index_db_query *query = index_db_query(db, QUERY_RENAME);
+    bind_below(query, from);
+    index_row_bind_path(query, 4, to->path);
+    index_db_bind_int(query, 5, (int64_t)strlen(from->path) + 1);
+    return index_db_execute(query);
+}
 
 static int rename_steps(struct index_db *db, void *args)
 {
     struct rename_args *rename = args;
     int r = remove_op(db, &rename->to);
+    return r < 0 ? r : move_rows(db, &rename->from, &rename->to);
+}
+
+/* By way of a path that no file can have. */
+static int exchange_steps(struct index_db *db, void *args)
+{
+    const struct rename_args *exchange = args;
+    struct below aside;
+    int r = below_init(&aside, "/");
     if (r < 0)
         return r;
-    struct index_db_query *query = index_db_query(db, QUERY_RENAME);
-    bind_below(query, &rename->from);
-    index_row_bind_path(query, 4, rename->to.path);
-    index_db_bind_int(query, 5, (int64_t)strlen(rename->from.path) + 1);
-    return index_db_execute(query);
+    r = move_rows(db, &exchange->from, &aside);
+    if (r >= 0)
+        r = move_rows(db, &exchange->to, &exchange->from);
+    if (r >= 0)
+        r = move_rows(db, &aside, &exchange->to);
+    below_clear(&aside);
+    return r;
 }
 
 static int rename_op(struct index_db *db, void *args)
 {
-    return index_db_transaction(db, rename_steps, args);
+    struct rename_args *rename = args;
+    return index_db_transaction(db, rename->steps, args);
 }
 
-int index_rename(struct index *index, const char *from, const char *to)
+static int move(struct index *index, const char *from, const char *to, index_db_fn *steps)
 {
     if (from[0] == '\0' || to[0] == '\0')
         return -EINVAL;
     if (strcmp(from, to) == 0)
         return 0;
-    struct rename_args args;
+    struct rename_args args = {.steps = steps};
     atomic_fetch_add(&index->n_changes, 1);
     int r = below_init(&args.from, from);
     if (r < 0)
@@ -248,6 +280,16 @@ int index_rename(struct index *index, const char *from, const char *to)
     }
     below_clear(&args.from);
     return r;
+}
+
+int index_rename(struct index *index, const char *from, const char *to)
+{
+    return move(index, from, to, rename_steps);
+}
+
+int index_exchange(struct index *index, const char *a, const char *b)
+{
+    return move(index, a, b, exchange_steps);
 }
 
 struct read_args {
@@ -369,7 +411,7 @@ static int take_attr(void *ctx, const struct index_row *row)
 
 int index_attr_near(struct index *index, const struct stat *backing, struct index_attr *out)
 {
-    return facts_find(index->facts, backing, out);
+    return facts_find(index->facts, backing, NULL, out);
 }
 
 static int same_path(void *ctx, const struct index_row *row)
@@ -380,10 +422,10 @@ static int same_path(void *ctx, const struct index_row *row)
 int index_has(struct index *index, const struct stat *backing, const char *path)
 {
     uint64_t sum = sum64(path, strlen(path));
-    int r = facts_find_path(index->facts, backing, sum);
+    int r = facts_find(index->facts, backing, &sum, NULL);
     if (r == -EAGAIN && facts_wants_all(index->facts, backing->st_ino)) {
         read_near(index, backing->st_ino);
-        r = facts_find_path(index->facts, backing, sum);
+        r = facts_find(index->facts, backing, &sum, NULL);
     }
     if (r == 0)
         return 1;
@@ -395,10 +437,10 @@ int index_has(struct index *index, const struct stat *backing, const char *path)
 
 int index_attr(struct index *index, const struct stat *backing, struct index_attr *out)
 {
-    int r = facts_find(index->facts, backing, out);
+    int r = facts_find(index->facts, backing, NULL, out);
     if (r == -EAGAIN && facts_wants_all(index->facts, backing->st_ino)) {
         read_near(index, backing->st_ino);
-        r = facts_find(index->facts, backing, out);
+        r = facts_find(index->facts, backing, NULL, out);
     }
     return r == -EAGAIN ? index_get_by_stat(index, backing, take_attr, out) : r;
 }
@@ -511,8 +553,7 @@ static int replace_op(struct index_db *db, void *args)
 {
     const struct replace_args *replace = args;
     int r = index_db_transaction(db, replace_steps, args);
-    facts_clear(replace->index->facts);
-    atomic_fetch_add(&replace->index->n_changes, 1);
+    forget_rows(replace->index);
     return r;
 }
 

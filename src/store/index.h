@@ -55,6 +55,8 @@ int index_replace_all(struct index *index, struct index *from);
 int index_remove(struct index *index, const char *path);
 /* Renames a path and everything below it; rows at the new name go. */
 int index_rename(struct index *index, const char *from, const char *to);
+/* Two paths, and what is below each, change places. */
+int index_exchange(struct index *index, const char *a, const char *b);
 
 typedef int index_row_fn(void *ctx,
                          const struct index_row *row); /* row valid during the call; != 0 stops */

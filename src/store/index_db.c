@@ -21,6 +21,8 @@ struct index_db {
     const struct index_db_schema *schema;
     char *path; /* NULL: nothing that could be replaced */
     bool reader;
+    void (*replaced)(void *ctx); /* or NULL */
+    void *replaced_ctx;
     pthread_mutex_t lock; /* guards all below; held over sqlite, over nothing else */
     sqlite3 *db;          /* NULL after a replacement that failed */
     struct index_db_query query[];
@@ -252,11 +254,19 @@ void index_db_close(struct index_db **db)
     *db = NULL;
 }
 
+void index_db_on_replaced(struct index_db *db, void (*replaced)(void *ctx), void *ctx)
+{
+    db->replaced = replaced;
+    db->replaced_ctx = ctx;
+}
+
 static int run_locked(struct index_db *db, index_db_fn *op, void *args)
 {
     int r = db->db ? op(db, args) : -EIO;
     if (r == -EBADMSG && is_replaceable(db)) {
         r = replace_file(db);
+        if (db->replaced)
+            db->replaced(db->replaced_ctx);
         if (r == 0)
             r = op(db, args);
     }

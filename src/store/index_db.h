@@ -33,6 +33,10 @@ int index_db_open(const char *path, bool reader, const struct index_db_schema *s
                   struct index_db **out);
 void index_db_close(struct index_db **db);
 
+/* Calls `replaced` whenever the database has been replaced, or could not be, under the lock, before the
+ * operation is run again. Set before anybody else uses it. */
+void index_db_on_replaced(struct index_db *db, void (*replaced)(void *ctx), void *ctx);
+
 /* Runs an operation under the lock and returns what it returns. -EBADMSG from it means that the
  * database is damaged: it is then replaced, and the operation run once more. */
 typedef int index_db_fn(struct index_db *db, void *args);

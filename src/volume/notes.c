@@ -267,9 +267,7 @@ void volume_note_rename(struct volume *volume, const char *from, const char *to)
 
 void volume_note_exchange(struct volume *volume, const char *a, const char *b)
 {
-    /* Rows are made again from the store where one is asked for: all that they cost. */
-    note_failed(a, "the index", index_remove(volume->index, a));
-    note_failed(b, "the index", index_remove(volume->index, b));
+    note_failed(a, "the index", index_exchange(volume->index, a, b));
     note_failed(a, POLICY_FILE, policy_rename(volume->policy, a, b, true));
 }
 

@@ -194,11 +194,11 @@ static void memory_is_bounded(void **state)
         assert_int_equal(facts_keep(facts, list[0].ino, list, FACTS_NEAR), 0);
     }
     struct stat oldest = stat_of(1, 1), newest = stat_of(n * FACTS_NEAR + 1, 1);
-    assert_int_equal(facts_find(facts, &oldest, &attr), -EAGAIN);
-    assert_int_equal(facts_find(facts, &newest, &attr), 0);
+    assert_int_equal(facts_find(facts, &oldest, NULL, &attr), -EAGAIN);
+    assert_int_equal(facts_find(facts, &newest, NULL, &attr), 0);
     for (uint64_t i = 0; i < FACTS_MOST_NEARS; i++)
         assert_int_equal(facts_keep(facts, (n + 1 + i) * FACTS_NEAR, NULL, 0), 0);
-    assert_int_equal(facts_find(facts, &newest, &attr), -EAGAIN);
+    assert_int_equal(facts_find(facts, &newest, NULL, &attr), -EAGAIN);
     facts_destroy(&facts);
     facts_destroy(&facts);
 }
@@ -216,8 +216,8 @@ static void memory_of_rows_that_come_one_by_one_is_bounded(void **state)
         facts_put(facts, &fact, true);
     }
     const struct stat oldest = {0}, newest = {.st_ino = n_nears * FACTS_NEAR - 1};
-    assert_int_equal(facts_find(facts, &oldest, &attr), -EAGAIN);
-    assert_int_equal(facts_find(facts, &newest, &attr), 0);
+    assert_int_equal(facts_find(facts, &oldest, NULL, &attr), -EAGAIN);
+    assert_int_equal(facts_find(facts, &newest, NULL, &attr), 0);
     facts_destroy(&facts);
 }
 

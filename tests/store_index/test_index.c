@@ -329,6 +329,27 @@ static void renames_move_just_what_is_below(void **state)
     index_close(&index);
 }
 
+static void exchanged_directories_keep_their_rows(void **state)
+{
+    struct index *index;
+
+    (void)state;
+    assert_int_equal(index_open(NULL, &index), 0);
+    put(index, "a/one", 1);
+    put(index, "a/two/x", 2);
+    put(index, "a0", 3);
+    put(index, "b/one", 4);
+    put(index, "b.tif", 5);
+    put(index, "b", 6);
+    assert_int_equal(index_exchange(index, "a", "b"), 0);
+    assert_listing(index, "a=6|a/one=4|a0=3|b.tif=5|b/one=1|b/two/x=2|");
+    assert_int_equal(index_exchange(index, "b", "b"), 0);
+    assert_int_equal(index_exchange(index, "b/two", "nothing"), 0);
+    assert_listing(index, "a=6|a/one=4|a0=3|b.tif=5|b/one=1|nothing/x=2|");
+    assert_int_equal(index_exchange(index, "", "b"), -EINVAL);
+    index_close(&index);
+}
+
 /* A plain list with the same operations, slow and obvious. */
 #define MODEL_MAX 256
 struct model {
@@ -383,6 +404,13 @@ static void model_rename(struct model *model, const char *from, const char *to)
     }
 }
 
+static void model_exchange(struct model *model, const char *a, const char *b)
+{
+    model_rename(model, a, "/");
+    model_rename(model, b, a);
+    model_rename(model, "/", b);
+}
+
 static int assert_in_model(void *ctx, const struct index_row *row)
 {
     struct model *model = ctx;
@@ -415,7 +443,7 @@ static void one_random_step(struct index *index, struct model *model, unsigned *
 
     random_path(seed, path, 1 + (unsigned)rand_r(seed) % 3);
     random_path(seed, to, 1 + (unsigned)rand_r(seed) % 3);
-    switch (rand_r(seed) % 8) {
+    switch (rand_r(seed) % 10) {
     case 0:
         assert_int_equal(index_remove(index, path), 0);
         model_remove(model, path);
@@ -425,6 +453,12 @@ static void one_random_step(struct index *index, struct model *model, unsigned *
             break; /* no filesystem does it */
         assert_int_equal(index_rename(index, path, to), 0);
         model_rename(model, path, to);
+        break;
+    case 2:
+        if (is_below(path, to) || is_below(to, path))
+            break;
+        assert_int_equal(index_exchange(index, path, to), 0);
+        model_exchange(model, path, to);
         break;
     default:
         put(index, path, step + 1);
@@ -660,6 +694,32 @@ static void other_schemas_are_replaced(void **state)
         sql(place->db, changes[i]);
         assert_opens_empty_and_works(place->db);
     }
+}
+
+/* Or no row would be entered again for a file that is looked at. */
+static void what_was_known_goes_with_a_replaced_database(void **state)
+{
+    struct place *place = *state;
+    struct index_row row = make_row("a", 7);
+    struct stat st = stat_of(&row);
+    struct index_attr attr;
+    struct index *index;
+
+    assert_int_equal(index_open(place->db, &index), 0);
+    put(index, "a", 7);
+    for (unsigned i = 0; i < 2; i++)
+        assert_int_equal(index_attr(index, &st, &attr), 0);
+    assert_int_equal(index_attr_near(index, &st, &attr), 0);
+    uint64_t changes = index_changes(index);
+    sql(place->db, "DROP TABLE stacks");
+    assert_int_equal(number_at(index, "a"), 0);
+    assert_int_equal(index_attr_near(index, &st, &attr), -EAGAIN);
+    assert_int_equal(index_has(index, &st, "a"), 0);
+    assert_int_equal(index_attr(index, &st, &attr), -ENOENT);
+    assert_true(index_changes(index) != changes);
+    put(index, "a", 7);
+    assert_int_equal(index_has(index, &st, "a"), 1);
+    index_close(&index);
 }
 
 static void changed_rows_are_no_rows(void **state)
@@ -988,6 +1048,7 @@ int main(void)
         cmocka_unit_test(empty_paths_are_refused),
         cmocka_unit_test(removal_takes_just_what_is_below),
         cmocka_unit_test(renames_move_just_what_is_below),
+        cmocka_unit_test(exchanged_directories_keep_their_rows),
         cmocka_unit_test(random_operations_follow_the_model),
         cmocka_unit_test(a_row_counts_for_one_state_only),
         cmocka_unit_test(hard_links_share_an_inode),
@@ -995,6 +1056,7 @@ int main(void)
         WITH_PLACE(foreign_files_are_replaced),
         WITH_PLACE(what_is_due_is_found_in_order_and_summed),
         WITH_PLACE(other_schemas_are_replaced),
+        WITH_PLACE(what_was_known_goes_with_a_replaced_database),
         WITH_PLACE(changed_rows_are_no_rows),
         WITH_PLACE(what_cannot_be_opened_says_why),
         WITH_PLACE(relative_names_are_just_names),

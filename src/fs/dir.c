@@ -73,13 +73,14 @@ static bool is_dots(const char *name)
     return strcmp(name, ".") == 0 || strcmp(name, "..") == 0;
 }
 
-static bool visible_name(const struct request *r, const char *stored, char name[NAMES_MAX])
+/* 1; 0: not to be shown; or an error. */
+static int visible_name(const struct request *r, const char *stored, char name[NAMES_MAX])
 {
     struct inode *dir = r->handle->inode;
     if (!is_dots(stored))
         return tree_show(r->fs->tree, dir->fd, inode_is_root(r->fs->inodes, dir), stored, name);
     memcpy(name, stored, strlen(stored) + 1);
-    return true;
+    return 1;
 }
 
 /* Attributes, where they can be had: without them an entry is only listed. Takes found->fd. */
@@ -96,9 +97,9 @@ static bool fill_entry(const struct request *r, const char *name, const struct t
 }
 
 /* The kernel cannot forget an entry of a directory that is being read, so a long listing must not take
- * all descriptors. false: not to be shown. */
-static bool look_up(const struct request *r, const char *stored, uint64_t ino, char name[NAMES_MAX],
-                    struct fuse_entry_param *entry, bool *has_attr)
+ * all descriptors. As visible_name(). */
+static int look_up(const struct request *r, const char *stored, uint64_t ino, char name[NAMES_MAX],
+                   struct fuse_entry_param *entry, bool *has_attr)
 {
     struct inode *dir = r->handle->inode;
     struct tree_entry found;
@@ -108,23 +109,23 @@ static bool look_up(const struct request *r, const char *stored, uint64_t ino, c
     int e = tree_show_open(r->fs->tree, dir->fd, inode_is_root(r->fs->inodes, dir), stored, ino,
                            name, &found);
     if (e < 0)
-        return e != -ENOENT && visible_name(r, stored, name);
+        return e == -ENOENT ? 0 : visible_name(r, stored, name);
     *has_attr = e == 0 && fill_entry(r, name, &found, entry);
-    return true;
+    return 1;
 }
 
-static size_t add_name(const struct request *r, const struct dir_entry *d, const char *stored,
-                       off_t next, char *at, size_t room)
+/* Bytes that an entry takes, or would; 0: it is not to be shown; or an error. */
+static ssize_t add_name(const struct request *r, const struct dir_entry *d, const char *stored,
+                        off_t next, char *at, size_t room)
 {
     char name[NAMES_MAX];
     struct stat st = {.st_ino = d->ino, .st_mode = (mode_t)d->type << 12};
-    if (!visible_name(r, stored, name))
-        return 0;
-    return fuse_add_direntry(r->req, at, room, name, &st, next);
+    int e = visible_name(r, stored, name);
+    return e <= 0 ? e : (ssize_t)fuse_add_direntry(r->req, at, room, name, &st, next);
 }
 
-static size_t add_name_plus(const struct request *r, const struct dir_entry *d, const char *stored,
-                            off_t next, char *at, size_t room)
+static ssize_t add_name_plus(const struct request *r, const struct dir_entry *d, const char *stored,
+                             off_t next, char *at, size_t room)
 {
     char name[NAMES_MAX];
     bool has_attr;
@@ -132,13 +133,14 @@ static size_t add_name_plus(const struct request *r, const struct dir_entry *d, 
     /* A visible name may be as long as the stored one. */
     size_t most = fuse_add_direntry_plus(r->req, NULL, 0, stored, NULL, 0);
     if (most > room)
-        return most;
-    if (!look_up(r, stored, d->ino, name, &entry, &has_attr))
-        return 0;
+        return (ssize_t)most;
+    int e = look_up(r, stored, d->ino, name, &entry, &has_attr);
+    if (e <= 0)
+        return e;
     if (!has_attr)
         entry =
             (struct fuse_entry_param){.attr = {.st_ino = d->ino, .st_mode = (mode_t)d->type << 12}};
-    return fuse_add_direntry_plus(r->req, at, room, name, &entry, next);
+    return (ssize_t)fuse_add_direntry_plus(r->req, at, room, name, &entry, next);
 }
 
 static int remember(void *ctx, const struct dirent *d)
@@ -170,8 +172,8 @@ static int remember(void *ctx, const struct dirent *d)
 /* Fills r->buffer from position r->off; bytes, or an error where there are none. */
 static ssize_t fill(struct request *r)
 {
-    size_t (*add)(const struct request *r, const struct dir_entry *d, const char *stored,
-                  off_t next, char *at, size_t room) = r->flags != 0 ? add_name_plus : add_name;
+    ssize_t (*add)(const struct request *r, const struct dir_entry *d, const char *stored,
+                   off_t next, char *at, size_t room) = r->flags != 0 ? add_name_plus : add_name;
     struct dir_list *list = &r->handle->list;
     size_t used = 0;
     if (r->off == 0 || !list->taken) {
@@ -184,19 +186,25 @@ static ssize_t fill(struct request *r)
     for (size_t i = (size_t)r->off; i < list->n; i++) {
         const struct dir_entry *d = &list->entries[i];
         const char *stored = list->names + d->name;
-        size_t n = add(r, d, stored, (off_t)i + 1, (char *)r->buffer + used, r->size - used);
-        if (n > r->size - used)
+        ssize_t n = add(r, d, stored, (off_t)i + 1, (char *)r->buffer + used, r->size - used);
+        if (n < 0 && used == 0)
+            return n;
+        if (n < 0 || (size_t)n > r->size - used)
             break;
-        used += n;
+        used += (size_t)n;
     }
     return (ssize_t)used;
 }
 
 static void run_read(struct request *r)
 {
-    pthread_mutex_lock(&r->handle->lock);
-    ssize_t n = fill(r);
-    pthread_mutex_unlock(&r->handle->lock);
+    ssize_t n;
+    unsigned tries = 0;
+    do {
+        pthread_mutex_lock(&r->handle->lock);
+        n = fill(r);
+        pthread_mutex_unlock(&r->handle->lock);
+    } while (request_try_again(r, (int)n, &tries));
     if (n < 0)
         request_reply(r, (int)n);
     else

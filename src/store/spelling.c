@@ -48,15 +48,16 @@ bool spelling_is_absent(int error)
     return error == ENOENT || error == ENAMETOOLONG;
 }
 
-static bool fits(enum spelling_whose whose, bool foreign)
+/* `foreign` as origin_is_foreign() says. */
+static int fits(enum spelling_whose whose, int foreign)
 {
-    return whose == SPELLING_ANY || (whose == SPELLING_FOREIGN) == foreign;
+    return foreign < 0 ? foreign : (whose == SPELLING_FOREIGN) == (foreign > 0);
 }
 
-bool spelling_counts(const struct spellings *spellings, unsigned i, int fd)
+int spelling_counts(const struct spellings *spellings, unsigned i, int fd)
 {
     enum spelling_whose whose = spellings->whose[i];
-    return whose == SPELLING_ANY || fits(whose, origin_is_foreign_fd(fd));
+    return whose == SPELLING_ANY ? 1 : fits(whose, origin_is_foreign_fd(fd));
 }
 
 int spelling_stat(int dir_fd, const struct spellings *spellings, unsigned i, struct stat *st)
@@ -65,9 +66,8 @@ int spelling_stat(int dir_fd, const struct spellings *spellings, unsigned i, str
     enum spelling_whose whose = spellings->whose[i];
     if (fstatat(dir_fd, name, st, AT_SYMLINK_NOFOLLOW) < 0)
         return spelling_is_absent(errno) ? -ENOENT : -errno;
-    if (whose != SPELLING_ANY && !fits(whose, origin_is_foreign(dir_fd, name)))
-        return -ENOENT;
-    return 0;
+    int r = whose == SPELLING_ANY ? 1 : fits(whose, origin_is_foreign(dir_fd, name));
+    return r > 0 ? 0 : r == 0 ? -ENOENT : r;
 }
 
 int spelling_find(int dir_fd, const char *visible, struct spelled *out)
@@ -113,9 +113,9 @@ int spelling_drop_shadows(int dir_fd, const struct spelled *file)
 {
     for (unsigned i = file->spellings.n; i-- > file->rank + 1;) {
         const char *name = file->spellings.name[i];
-        if (file->spellings.whose[i] == SPELLING_FOREIGN || origin_is_foreign(dir_fd, name))
-            continue;
-        int r = spelling_remove(dir_fd, name);
+        int r = file->spellings.whose[i] == SPELLING_FOREIGN ? 1 : origin_check(dir_fd, name);
+        if (r == 0)
+            r = spelling_remove(dir_fd, name);
         if (r < 0)
             return r;
     }
@@ -126,7 +126,7 @@ static bool has_shadows(int dir_fd, const struct spelled *file)
 {
     struct stat st;
     for (unsigned i = file->rank + 1; i < file->spellings.n; i++) {
-        if (spelling_stat(dir_fd, &file->spellings, i, &st) == 0)
+        if (spelling_stat(dir_fd, &file->spellings, i, &st) != -ENOENT)
             return true;
     }
     return false;

@@ -49,8 +49,8 @@ int spelling_all(const char *visible, struct spellings *out);
 /* Which one `name` is; `n` for what is none of the spellings. */
 unsigned spelling_rank(const struct spellings *spellings, const char *name);
 
-/* Whether the open file `fd` (O_PATH) of spelling `i` counts. */
-bool spelling_counts(const struct spellings *spellings, unsigned i, int fd);
+/* 1 where the open file `fd` (O_PATH) of spelling `i` counts, 0, or the errors of origin_is_foreign(). */
+int spelling_counts(const struct spellings *spellings, unsigned i, int fd);
 /* 0 where spelling `i` is there and counts, -ENOENT, or another negative errno. */
 int spelling_stat(int dir_fd, const struct spellings *spellings, unsigned i, struct stat *st);
 

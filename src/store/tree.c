@@ -83,12 +83,26 @@ static int open_entry(int dir_fd, const char *name, struct tree_entry *out)
     return 0;
 }
 
-static bool counts(const struct tree *tree, const struct spellings *spellings, unsigned i,
-                   const struct tree_entry *entry)
+static int counts(const struct tree *tree, const struct spellings *spellings, unsigned i,
+                  const struct tree_entry *entry)
 {
     if (spellings->whose[i] != SPELLING_ANY && is_known_ours(tree, &entry->st))
         return spellings->whose[i] == SPELLING_OURS;
     return spelling_counts(spellings, i, entry->fd);
+}
+
+/* Spelling `i`; -ENOENT also where it is there and does not count. */
+static int open_counted(const struct tree *tree, int dir_fd, const struct spellings *spellings,
+                        unsigned i, struct tree_entry *out)
+{
+    int r = open_entry(dir_fd, spellings->name[i], out);
+    if (r < 0)
+        return r;
+    r = counts(tree, spellings, i, out);
+    if (r > 0)
+        return 0;
+    close(out->fd);
+    return r < 0 ? r : -ENOENT;
 }
 
 static int lookup_spelled(struct tree *tree, int dir_fd, const struct spellings *spellings,
@@ -97,11 +111,7 @@ static int lookup_spelled(struct tree *tree, int dir_fd, const struct spellings 
     int r = -ENOENT;
     pthread_rwlock_rdlock(&tree->lock);
     for (unsigned i = 0; i < spellings->n && spelling_is_absent(-r); i++) {
-        r = open_entry(dir_fd, spellings->name[i], out);
-        if (r == 0 && !counts(tree, spellings, i, out)) {
-            close(out->fd);
-            r = -ENOENT;
-        }
+        r = open_counted(tree, dir_fd, spellings, i, out);
     }
     pthread_rwlock_unlock(&tree->lock);
     return r < 0 && spelling_is_absent(-r) ? -ENOENT : r;
@@ -196,9 +206,11 @@ static int link_locked(const struct tree *tree, int fd, bool blob, int dir_fd, c
     int r = claim_name(tree, dir_fd, name, blob, path);
     if (r < 0)
         return r;
-    if (tree_is_misplaced(st.st_mode, blob, name) ||
-        (blob && names_depends(path) && origin_is_foreign_fd(fd)))
+    if (tree_is_misplaced(st.st_mode, blob, name))
         return -EXDEV;
+    r = blob && names_depends(path) ? origin_is_foreign_fd(fd) : 0;
+    if (r != 0)
+        return r < 0 ? r : -EXDEV;
     /* AT_EMPTY_PATH wants a capability; the way through /proc does not. */
     snprintf(source, sizeof(source), "/proc/self/fd/%d", fd);
     return linkat(AT_FDCWD, source, dir_fd, path, AT_SYMLINK_FOLLOW) < 0 ? -errno : 0;
@@ -263,45 +275,56 @@ int tree_list(struct tree *tree, DIR *dir, int (*fn)(void *ctx, const struct dir
     return r;
 }
 
-static bool shows_as_foreign(const struct tree *tree, int dir_fd, const char *stored)
+/* 1, 0, or the errors of origin_is_foreign(). */
+static int shows_as_foreign(const struct tree *tree, int dir_fd, const char *stored)
 {
     struct stat st;
     if (!names_depends(stored) || fstatat(dir_fd, stored, &st, AT_SYMLINK_NOFOLLOW) < 0)
-        return false;
-    return !is_known_ours(tree, &st) && origin_is_foreign(dir_fd, stored);
+        return 0;
+    return is_known_ours(tree, &st) ? 0 : origin_is_foreign(dir_fd, stored);
 }
 
-/* The name that a stored one is a spelling of, and which one; false for what is none. */
-static bool spelled_by(const struct tree *tree, int dir_fd, bool is_root, const char *stored,
-                       char visible[NAMES_MAX], struct spellings *spellings, unsigned *rank)
+/* The name that a stored one is a spelling of, and which one. 1; 0 for what is none; or an error. */
+static int spelled_by(const struct tree *tree, int dir_fd, bool is_root, const char *stored,
+                      char visible[NAMES_MAX], struct spellings *spellings, unsigned *rank)
 {
     if (is_root && names_is_reserved(stored))
-        return false;
-    if (shows_as_foreign(tree, dir_fd, stored))
+        return 0;
+    int foreign = shows_as_foreign(tree, dir_fd, stored);
+    if (foreign < 0)
+        return foreign;
+    if (foreign)
         names_to_foreign(stored, visible);
     else
         names_to_visible(stored, visible);
     if (spelling_all(visible, spellings) < 0)
-        return false;
+        return 0;
     *rank = spelling_rank(spellings, stored);
     return *rank < spellings->n; /* ".Sqy" and the like: no spelling that lookup knows */
 }
 
-bool tree_show(struct tree *tree, int dir_fd, bool is_root, const char *stored,
-               char visible[NAMES_MAX])
+/* Which says nothing of the file that was asked for. */
+static bool is_shortage(int r)
+{
+    return r == -EMFILE || r == -ENFILE || r == -ENOMEM;
+}
+
+int tree_show(struct tree *tree, int dir_fd, bool is_root, const char *stored,
+              char visible[NAMES_MAX])
 {
     struct spellings spellings;
     unsigned rank;
-    if (!spelled_by(tree, dir_fd, is_root, stored, visible, &spellings, &rank))
-        return false;
-    bool shown = true;
+    int shown = spelled_by(tree, dir_fd, is_root, stored, visible, &spellings, &rank);
+    if (shown <= 0)
+        return shown;
+    int r = -ENOENT;
     pthread_rwlock_rdlock(&tree->lock);
-    for (unsigned i = 0; i < rank && shown; i++) {
+    for (unsigned i = 0; i < rank && r != 0 && !is_shortage(r); i++) {
         struct stat st;
-        shown = spelling_stat(dir_fd, &spellings, i, &st) < 0;
+        r = spelling_stat(dir_fd, &spellings, i, &st);
     }
     pthread_rwlock_unlock(&tree->lock);
-    return shown;
+    return r == 0 ? 0 : is_shortage(r) ? r : 1;
 }
 
 /* The file that was listed as `stored` has another spelling by now, which the listing may not have. */
@@ -318,9 +341,10 @@ int tree_show_open(struct tree *tree, int dir_fd, bool is_root, const char *stor
 {
     struct spellings spellings;
     unsigned rank;
-    if (!spelled_by(tree, dir_fd, is_root, stored, visible, &spellings, &rank))
-        return -ENOENT;
-    int r = lookup_spelled(tree, dir_fd, &spellings, out);
+    int r = spelled_by(tree, dir_fd, is_root, stored, visible, &spellings, &rank);
+    if (r <= 0)
+        return r < 0 ? r : -ENOENT;
+    r = lookup_spelled(tree, dir_fd, &spellings, out);
     if (r == 0 &&
         (spelling_rank(&spellings, out->stored) >= rank || is_respelled(dir_fd, stored, ino, out)))
         return 0;

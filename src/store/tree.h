@@ -83,10 +83,10 @@ int tree_path(struct tree *tree, int fd, char *path, size_t len);
 int tree_list(struct tree *tree, DIR *dir, int (*fn)(void *ctx, const struct dirent *entry),
               void *ctx);
 
-/* Visible name and kind of a directory entry as readdir(3) found it; false: not to be shown
- * (reserved at the root, a shadowed x.sqy). */
-bool tree_show(struct tree *tree, int dir_fd, bool is_root, const char *stored,
-               char visible[NAMES_MAX]);
+/* Visible name of a directory entry as readdir(3) found it. 1; 0: not to be shown (reserved at the root,
+ * a shadowed x.sqy); -EMFILE, -ENFILE, -ENOMEM: not known just now. */
+int tree_show(struct tree *tree, int dir_fd, bool is_root, const char *stored,
+              char visible[NAMES_MAX]);
 /* The same, and what tree_lookup() of that name finds. `ino` is what the directory had the name for: a file that has
  * taken a spelling before that one since is shown all the same. 0; 1 where it is to be shown and not there any
  * more; -ENOENT where it is not to be shown; another error where it cannot be told without opening it. */

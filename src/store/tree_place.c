@@ -49,12 +49,16 @@ static int stored_path(const struct tree *tree, int fd, char path[PATH_MAX], str
 }
 
 /* How the file behind `fd` shows. */
-static void show(int fd, const char *stored, char visible[NAMES_MAX])
+static int show(int fd, const char *stored, char visible[NAMES_MAX])
 {
-    if (names_depends(stored) && origin_is_foreign_fd(fd))
+    int foreign = names_depends(stored) ? origin_is_foreign_fd(fd) : 0;
+    if (foreign < 0)
+        return foreign;
+    if (foreign)
         names_to_foreign(stored, visible);
     else
         names_to_visible(stored, visible);
+    return 0;
 }
 
 int tree_path(struct tree *tree, int fd, char *path, size_t len)
@@ -72,9 +76,11 @@ int tree_path(struct tree *tree, int fd, char *path, size_t len)
         char visible[NAMES_MAX];
         const char *part = strsep(&rest, "/");
         if (rest == NULL)
-            show(fd, part, visible);
+            r = show(fd, part, visible);
         else
             names_to_visible(part, visible);
+        if (r < 0)
+            return r;
         int n = snprintf(path + used, len - used, "%s%s", used > 0 ? "/" : "", visible);
         if ((size_t)n >= len - used)
             return -ENAMETOOLONG;
@@ -101,7 +107,9 @@ int tree_place_find(const struct tree *tree, int fd, struct tree_place *out)
     char *slash = strrchr(path, '/');
     const char *base = slash != NULL ? slash + 1 : path;
     memcpy(out->stored, base, strlen(base) + 1);
-    show(fd, out->stored, out->visible);
+    r = show(fd, out->stored, out->visible);
+    if (r < 0)
+        return r;
     if (slash != NULL)
         *slash = '\0';
     out->dir_fd =
@@ -170,7 +178,9 @@ int tree_fix_name(struct tree *tree, int fd)
     pthread_rwlock_wrlock(&tree->lock);
     int r = stored_path(tree, fd, path, &st);
     const char *slash = r == 0 ? strrchr(path, '/') : NULL;
-    if (r == 0 && names_depends(slash != NULL ? slash + 1 : path) && origin_is_foreign_fd(fd))
+    if (r == 0 && names_depends(slash != NULL ? slash + 1 : path))
+        r = origin_is_foreign_fd(fd);
+    if (r > 0)
         r = respell_locked(tree, fd, true);
     pthread_rwlock_unlock(&tree->lock);
     return r == -ESTALE ? 0 : r;

@@ -7,12 +7,15 @@
 #include "store/origin.h"
 #include "store/tree_impl.h"
 
-/* A foreign file shows under the name of a TIFF stack and no other; a copy of it may have any. */
-static bool must_be_copied(int dir_fd, const struct spelled *file, const char *name)
+/* A foreign file shows under the name of a TIFF stack and no other; a copy of it may have any. 0,
+ * -EXDEV where it must be copied, or the errors of origin_is_foreign(). */
+static int may_be_named(int dir_fd, const struct spelled *file, const char *name)
 {
     if (tree_is_misplaced(file->st.st_mode, file->blob, name))
-        return true;
-    return file->blob && !names_is_tiff(name) && origin_is_foreign(dir_fd, spelling_of(file));
+        return -EXDEV;
+    bool depends = file->blob && !names_is_tiff(name);
+    int r = depends ? origin_is_foreign(dir_fd, spelling_of(file)) : 0;
+    return r > 0 ? -EXDEV : r;
 }
 
 /* Both names change places; each must then be spelled for what it is. */
@@ -23,10 +26,14 @@ static int exchange(const struct tree *tree, const struct tree_end *from, const 
     if (names_to_stored(to->name, a->blob, b_path) < 0 ||
         names_to_stored(from->name, b->blob, a_path) < 0)
         return -EINVAL;
-    if (strcmp(b_path, spelling_of(b)) != 0 || strcmp(a_path, spelling_of(a)) != 0 ||
-        must_be_copied(from->dir_fd, a, to->name) || must_be_copied(to->dir_fd, b, from->name))
+    if (strcmp(b_path, spelling_of(b)) != 0 || strcmp(a_path, spelling_of(a)) != 0)
         return -EINVAL;
-    int r = spelling_drop_shadows(from->dir_fd, a);
+    int r = may_be_named(from->dir_fd, a, to->name);
+    if (r == 0)
+        r = may_be_named(to->dir_fd, b, from->name);
+    if (r < 0)
+        return r == -EXDEV ? -EINVAL : r;
+    r = spelling_drop_shadows(from->dir_fd, a);
     if (r == 0)
         r = spelling_drop_shadows(to->dir_fd, b);
     return r < 0 ? r
@@ -105,8 +112,9 @@ static int rename_locked(const struct tree *tree, const struct tree_end *from,
         return exchange(tree, from, &a, to, &b);
     if (there == 0 && (flags & RENAME_NOREPLACE))
         return -EEXIST;
-    if (must_be_copied(from->dir_fd, &a, to->name))
-        return -EXDEV;
+    r = may_be_named(from->dir_fd, &a, to->name);
+    if (r < 0)
+        return r;
     char path[NAMES_MAX];
     r = names_to_stored(to->name, a.blob, path);
     if (r == -ENAMETOOLONG && names_to_stored(to->name, false, path) == 0)

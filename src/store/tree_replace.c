@@ -32,7 +32,9 @@ static int check_shown(const struct tree_place *place, const char *path)
     if (strcmp(path, place->stored) == 0)
         return 0;
     int r = spelling_find(place->dir_fd, place->visible, &shown);
-    if (r == 0 && origin_is_foreign(place->dir_fd, path))
+    if (r == 0)
+        r = origin_check(place->dir_fd, path);
+    if (r > 0)
         r = -EEXIST;
     if (r < 0)
         return r;

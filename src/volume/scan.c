@@ -268,7 +268,9 @@ static int walk_entry(struct walk *walk, int dir_fd, bool is_root, const char *n
     if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0 || (is_root && names_is_reserved(name)) ||
         fstatat(dir_fd, name, &file.st, AT_SYMLINK_NOFOLLOW) < 0) /* gone meanwhile */
         return 0;
-    bool shown = tree_show(walk->tree, dir_fd, is_root, name, visible);
+    int shown = tree_show(walk->tree, dir_fd, is_root, name, visible);
+    if (shown < 0)
+        return shown;
     if (!shown && !(walk->hidden && S_ISREG(file.st.st_mode) && names_has_suffix(name)))
         return 0;
     if (!S_ISREG(file.st.st_mode) && !S_ISDIR(file.st.st_mode))
@@ -279,7 +281,7 @@ static int walk_entry(struct walk *walk, int dir_fd, bool is_root, const char *n
         r = path_push(&walk->stored, name);
     if (r == 0 && S_ISDIR(file.st.st_mode)) {
         r = walk_below(walk, dir_fd, name, depth);
-    } else if (r == 0 && shown != walk->hidden) {
+    } else if (r == 0 && (shown > 0) != walk->hidden) {
         file.path = walk->visible.text;
         file.stored_path = walk->stored.text;
         file.blob = names_has_suffix(name);

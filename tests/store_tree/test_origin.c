@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "codec/sqy.h"
@@ -99,13 +100,13 @@ static const char *stored(struct fixture *f, const char *name)
 static bool shows(struct fixture *f, const char *name, const char *visible)
 {
     char out[NAMES_MAX];
-    return tree_show(f->tree, f->dir, true, name, out) && strcmp(out, visible) == 0;
+    return tree_show(f->tree, f->dir, true, name, out) == 1 && strcmp(out, visible) == 0;
 }
 
 static bool hides(struct fixture *f, const char *name)
 {
     char out[NAMES_MAX];
-    return !tree_show(f->tree, f->dir, true, name, out);
+    return tree_show(f->tree, f->dir, true, name, out) == 0;
 }
 
 static int rename_to(struct fixture *f, const char *from, const char *to)
@@ -312,6 +313,61 @@ static void a_hand_that_puts_another_in_its_place_is_seen(void **state)
     assert_true(shows(f, "x.sqy", "x.tif"));
 }
 
+/* Leaves `n` descriptors to be opened. */
+static struct rlimit leave_descriptors(unsigned n)
+{
+    struct rlimit old, few;
+    int next = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    assert_int_equal(close(next), 0);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &old), 0);
+    few = (struct rlimit){(rlim_t)next + n, old.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+    return old;
+}
+
+static void no_name_is_guessed_without_descriptors(void **state)
+{
+    struct fixture *f = *state;
+    struct tree_entry e;
+    char visible[NAMES_MAX], path[64];
+    put_foreign(f, "x.sqy");
+    int fd = openat(f->dir, "x.sqy", O_PATH | O_CLOEXEC);
+    struct rlimit old = leave_descriptors(0);
+    int shown = tree_show(f->tree, f->dir, true, "x.sqy", visible);
+    int listed = tree_show_open(f->tree, f->dir, true, "x.sqy", 0, visible, &e);
+    int by_path = tree_path(f->tree, fd, path, sizeof(path));
+    int moved = rename_to(f, "x.tif", "y.tif");
+    setrlimit(RLIMIT_NOFILE, &old);
+    assert_int_equal(shown, -EMFILE);
+    assert_int_equal(listed, -EMFILE);
+    assert_int_equal(by_path, -EMFILE);
+    assert_int_equal(moved, -EMFILE);
+    leave_descriptors(1); /* for the file, none for what is in it */
+    int found = tree_lookup(f->tree, f->dir, "x", &e);
+    int linked = tree_link(f->tree, fd, true, f->dir, "y");
+    setrlimit(RLIMIT_NOFILE, &old);
+    assert_int_equal(found, -EMFILE);
+    assert_int_equal(linked, -EXDEV); /* one is enough for that */
+    close(fd);
+}
+
+/* It was taken for a shadow of ours, and removed. */
+static void a_hidden_one_stays_without_descriptors(void **state)
+{
+    struct fixture *f = *state;
+    put(f, "x.tif", "plain");
+    put_foreign(f, "x.tif.sqy");
+    struct rlimit old = leave_descriptors(0);
+    int removed = tree_unlink(f->tree, f->dir, "x.tif");
+    int moved = rename_to(f, "x.tif", "z.tif");
+    setrlimit(RLIMIT_NOFILE, &old);
+    assert_int_equal(removed, -EMFILE);
+    assert_int_equal(moved, -EMFILE);
+    assert_true(exists(f, "x.tif") && exists(f, "x.tif.sqy"));
+    assert_int_equal(tree_unlink(f->tree, f->dir, "x.tif"), 0);
+    assert_true(exists(f, "x.tif.sqy"));
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -324,6 +380,8 @@ int main(void)
         TEST(they_are_linked_and_fixed),
         TEST(who_knows_of_one_spares_reading_it),
         TEST(a_hand_that_puts_another_in_its_place_is_seen),
+        TEST(no_name_is_guessed_without_descriptors),
+        TEST(a_hidden_one_stays_without_descriptors),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

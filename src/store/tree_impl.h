@@ -4,6 +4,7 @@
 #define SQYFS_STORE_TREE_IMPL_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 #include "store/spelling.h"
 #include "store/tree.h"
@@ -15,6 +16,7 @@ struct tree {
     ino_t root_ino;
     tree_is_ours_fn *is_ours; /* may be NULL; called under the lock */
     void *is_ours_ctx;
+    atomic_uint likely;    /* which spelling was found last; SPELLING_MAX: none. Decides nothing */
     pthread_rwlock_t lock; /* makes the steps of one operation one for tree_lookup(); a leaf lock */
 };
 

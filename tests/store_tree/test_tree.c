@@ -753,6 +753,29 @@ static void readdir_shows_each_name_once(void **state)
     assert_false(tree_show(f->tree, f->dir, true, "q.Sqy", visible));
 }
 
+/* Which spelling was found last says how to look, not what is there. */
+static void what_was_likely_decides_nothing(void **state)
+{
+    struct fixture *f = *state;
+    put(f->dir, "x.sqy", "blob");
+    put(f->dir, "y", "plain");
+    for (unsigned i = 0; i < 2; i++) {
+        assert_true(is(f, "x", "blob"));
+        assert_true(is(f, "y", "plain"));
+        assert_true(is(f, "x", "blob"));
+        assert_true(is(f, "z", ""));
+        assert_true(is(f, "x", "blob"));
+    }
+    put(f->dir, "x", "another hand's");
+    assert_true(is(f, "x", "another hand's"));
+    assert_int_equal(unlinkat(f->dir, "x", 0), 0);
+    assert_true(is(f, "x", "blob"));
+    assert_int_equal(renameat(f->dir, "x.sqy", f->dir, "x.SQY"), 0);
+    assert_true(is(f, "x", "blob"));
+    put(f->dir, "x.sqy", "before it");
+    assert_true(is(f, "x", "before it"));
+}
+
 static int shown_open_as(struct fixture *f, const char *stored, uint64_t listed_ino,
                          char visible[NAMES_MAX], char found[NAMES_MAX])
 {
@@ -1017,6 +1040,7 @@ int main(void)
         TEST(types_do_not_replace_each_other),
         TEST(names_move_across_the_suffix),
         TEST(exchange_of_one_kind_only),
+        TEST(what_was_likely_decides_nothing),
         TEST(two_links_of_one_file_stay),
         TEST(readdir_shows_each_name_once),
         TEST(readdir_with_attributes_shows_the_same),

@@ -8,6 +8,8 @@
 #include "store/frame.h"
 
 #define PAGE_MAGIC 0x47505153u /* "SQPG" */
+/* So few are written as they are: a zstd context costs a small stack more than they could save. */
+#define PLAIN_RECORDS 8u
 
 enum page_coding { CODING_PLAIN = 0, CODING_ZSTD = 1 };
 
@@ -171,21 +173,24 @@ int page_coder_create(struct page_coder **out)
     struct page_coder *coder = calloc(1, sizeof(*coder));
     if (!coder)
         return -ENOMEM;
-    int r = sqy_ctx_create(&coder->ctx);
-    if (r >= 0)
-        r = sqy_pipeline_parse("zstd(level=1)", &coder->zstd, NULL);
-    if (r >= 0) {
-        struct sqy_box box = body_box(PAGE_RECORDS);
-        coder->packed_cap = sqy_encode_bound(coder->zstd, &box);
-        coder->packed = malloc(coder->packed_cap);
-        r = coder->packed ? 0 : -ENOMEM;
-    }
-    if (r < 0) {
-        page_coder_destroy(&coder);
-        return r;
-    }
     *out = coder;
     return 0;
+}
+
+/* Only now: most blobs have one page of few records. */
+static int need_zstd(struct page_coder *coder)
+{
+    if (coder->packed)
+        return 0;
+    int r = coder->ctx ? 0 : sqy_ctx_create(&coder->ctx);
+    if (r >= 0 && !coder->zstd)
+        r = sqy_pipeline_parse("zstd(level=1)", &coder->zstd, NULL);
+    if (r < 0)
+        return r;
+    struct sqy_box box = body_box(PAGE_RECORDS);
+    coder->packed_cap = sqy_encode_bound(coder->zstd, &box);
+    coder->packed = malloc(coder->packed_cap);
+    return coder->packed ? 0 : -ENOMEM;
 }
 
 void page_coder_destroy(struct page_coder **coder)
@@ -197,6 +202,15 @@ void page_coder_destroy(struct page_coder **coder)
     sqy_ctx_free(&(*coder)->ctx);
     free(*coder);
     *coder = NULL;
+}
+
+static ssize_t pack(struct page_coder *coder, unsigned n)
+{
+    struct sqy_box box = body_box(n);
+    int r = need_zstd(coder);
+    return r < 0 ? r
+                 : sqy_encode(coder->ctx, coder->zstd, &box, coder->body, coder->packed,
+                              coder->packed_cap);
 }
 
 ssize_t page_write(struct page_coder *coder, const struct page_record *records, unsigned n,
@@ -211,9 +225,7 @@ ssize_t page_write(struct page_coder *coder, const struct page_record *records, 
     const uint8_t *body = coder->body;
     enum page_coding coding = CODING_PLAIN;
 
-    struct sqy_box box = body_box(n);
-    ssize_t packed =
-        sqy_encode(coder->ctx, coder->zstd, &box, coder->body, coder->packed, coder->packed_cap);
+    ssize_t packed = n > PLAIN_RECORDS ? pack(coder, n) : 0;
     if (packed == -ENOMEM)
         return packed;
     if (packed > 0 && (size_t)packed < len) {
@@ -242,6 +254,7 @@ static int open_body(struct page_coder *coder, const uint8_t *frame, const struc
         le_load32(frame + 8) != PAGE_MAGIC || le_load16(frame + 12) != ref->totals.n)
         return -EBADMSG;
 
+    int r;
     size_t len = ref->len - PAGE_HEAD_BYTES;
     struct sqy_box box = body_box((unsigned)ref->totals.n);
     switch (le_load16(frame + 14)) {
@@ -250,7 +263,10 @@ static int open_body(struct page_coder *coder, const uint8_t *frame, const struc
         return len == box.width ? 0 : -EBADMSG;
     case CODING_ZSTD:
         *body = coder->body;
-        return sqy_decode(coder->ctx, coder->zstd, &box, frame + PAGE_HEAD_BYTES, len, coder->body);
+        r = need_zstd(coder);
+        return r < 0 ? r
+                     : sqy_decode(coder->ctx, coder->zstd, &box, frame + PAGE_HEAD_BYTES, len,
+                                  coder->body);
     default:
         return -EBADMSG;
     }

@@ -109,6 +109,13 @@ static int append_pages(struct blob *blob, struct batch *batch, struct table_sna
     return flush(blob, batch, snapshot, snapshot->n_pages);
 }
 
+/* Of so many pages, in pieces. */
+static size_t batch_room(size_t n_pages)
+{
+    size_t most = BATCH_BYTES + PAGE_MAX_BYTES;
+    return n_pages < most / PAGE_MAX_BYTES ? n_pages * PAGE_MAX_BYTES : most;
+}
+
 static int write_pages(struct blob *blob, struct table_snapshot *snapshot)
 {
     if (snapshot->n_changed == 0)
@@ -117,7 +124,7 @@ static int write_pages(struct blob *blob, struct table_snapshot *snapshot)
     struct batch batch = {.coder = blob_take_coder(blob, &r)};
     if (!batch.coder)
         return r;
-    batch.data = malloc(BATCH_BYTES + PAGE_MAX_BYTES);
+    batch.data = malloc(batch_room(snapshot->n_changed));
     r = batch.data ? append_pages(blob, &batch, snapshot) : -ENOMEM;
     free(batch.data);
     blob_give_coder(blob, &batch.coder);

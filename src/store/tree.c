@@ -29,6 +29,9 @@ int tree_create(const struct io *io, int root_fd, struct tree **out)
     tree->root_fd = root_fd;
     tree->root_dev = st.st_dev;
     tree->root_ino = st.st_ino;
+    char path[PATH_MAX];
+    if (tree_fd_path(root_fd, path) == 0)
+        tree->root_path = strdup(path);
     *out = tree;
     return 0;
 }
@@ -40,6 +43,7 @@ void tree_destroy(struct tree **tree_p)
         return;
     pthread_rwlock_destroy(&tree->lock);
     close(tree->root_fd);
+    free(tree->root_path);
     free(tree);
     *tree_p = NULL;
 }

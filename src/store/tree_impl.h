@@ -3,6 +3,7 @@
 #ifndef SQYFS_STORE_TREE_IMPL_H
 #define SQYFS_STORE_TREE_IMPL_H
 
+#include <limits.h>
 #include <pthread.h>
 #include <stdatomic.h>
 
@@ -12,6 +13,7 @@
 struct tree {
     const struct io *io;
     int root_fd;
+    char *root_path; /* where the root lay at first; it may be moved. NULL: not known */
     dev_t root_dev;
     ino_t root_ino;
     tree_is_ours_fn *is_ours; /* may be NULL; called under the lock */
@@ -37,6 +39,7 @@ int tree_move(const struct tree *tree, const struct tree_end *from, const char *
               const struct tree_end *to, const char *path, bool fresh);
 
 /* tree_place.c */
+int tree_fd_path(int fd, char path[PATH_MAX]);
 /* The one name of a regular file, for a change of its spelling. */
 struct tree_place {
     int dir_fd;            /* O_PATH, to be closed */

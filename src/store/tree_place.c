@@ -8,7 +8,7 @@
 #include "store/origin.h"
 #include "store/tree_impl.h"
 
-static int fd_path(int fd, char path[PATH_MAX])
+int tree_fd_path(int fd, char path[PATH_MAX])
 {
     char link[32];
     snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
@@ -21,31 +21,52 @@ static int fd_path(int fd, char path[PATH_MAX])
     return 0;
 }
 
-/* Where the file lies below the root ("." for the root), as it is stored. The kernel writes
- * " (deleted)" behind the path of what has lost its name, as a file's name may end too: so the path
- * must lead back to the file. */
-static int stored_path(const struct tree *tree, int fd, char path[PATH_MAX], struct stat *st)
+/* What of `path` is below the root ("." for the root) is moved to `below`. -ESTALE: nothing is. */
+static int cut_root(const char *root, const char *path, char below[PATH_MAX])
 {
-    char root[PATH_MAX];
-    int r = fd_path(tree->root_fd, root);
-    if (r == 0)
-        r = fd_path(fd, path);
-    if (r < 0)
-        return r;
-    if (fstat(fd, st) < 0)
-        return -errno;
     size_t len = strcmp(root, "/") == 0 ? 0 : strlen(root);
     if (strncmp(path, root, len) != 0 || (path[len] != '/' && path[len] != '\0'))
         return -ESTALE;
-    const char *below = path + len;
-    below += *below == '/';
-    memmove(path, below, strlen(below) + 1);
-    if (*path == '\0')
-        memcpy(path, ".", 2);
+    path += len;
+    path += *path == '/';
+    strcpy(below, *path == '\0' ? "." : path);
+    return 0;
+}
+
+/* The kernel writes " (deleted)" behind the path of what has lost its name, as a file's name may end
+ * too: so the path must lead back to the file. */
+static int leads_to(const struct tree *tree, const char *path, const struct stat *st)
+{
     struct stat there;
     if (fstatat(tree->root_fd, path, &there, AT_SYMLINK_NOFOLLOW) < 0)
         return spelling_is_absent(errno) || errno == ENOTDIR ? -ESTALE : -errno;
     return there.st_ino == st->st_ino && there.st_dev == st->st_dev ? 0 : -ESTALE;
+}
+
+static int below_root(const struct tree *tree, const char *root, const char *path,
+                      const struct stat *st, char below[PATH_MAX])
+{
+    int r = cut_root(root, path, below);
+    return r < 0 ? r : leads_to(tree, below, st);
+}
+
+/* Where the file lies below the root, as it is stored. The root is asked for its own path only where
+ * the one that it had does not do: that takes as long as all the rest. */
+static int stored_path(const struct tree *tree, int fd, char below[PATH_MAX], struct stat *st)
+{
+    char path[PATH_MAX], root[PATH_MAX];
+    int r = tree_fd_path(fd, path);
+    if (r < 0)
+        return r;
+    if (fstat(fd, st) < 0)
+        return -errno;
+    r = tree->root_path != NULL ? below_root(tree, tree->root_path, path, st, below) : -ESTALE;
+    if (r != -ESTALE)
+        return r;
+    r = tree_fd_path(tree->root_fd, root);
+    if (r < 0 || (tree->root_path != NULL && strcmp(root, tree->root_path) == 0))
+        return r < 0 ? r : -ESTALE;
+    return below_root(tree, root, path, st, below);
 }
 
 /* How the file behind `fd` shows. */

@@ -86,7 +86,7 @@ static int open_index(const char *path, bool reader, struct index **out)
         free(index);
         return r;
     }
-    index_db_on_replaced(index->db, forget_rows, index);
+    index_db_on_lost(index->db, forget_rows, index);
     *out = index;
     return 0;
 }
@@ -155,6 +155,17 @@ int index_put(struct index *index, const struct index_row *row)
 {
     struct put_args put = {index, row};
     return row->path[0] == '\0' ? -EINVAL : index_db_run(index->db, put_op, &put);
+}
+
+int index_put_shared(struct index *index, const struct index_row *row)
+{
+    struct put_args put = {index, row};
+    return row->path[0] == '\0' ? -EINVAL : index_db_run_shared(index->db, put_op, &put);
+}
+
+int index_share_end(struct index *index, bool wait)
+{
+    return index_db_end_shared(index->db, wait);
 }
 
 /* The bounds of what lies below a path. */

@@ -49,6 +49,11 @@ int index_open_reader(const char *path, struct index **out);
 void index_close(struct index **index);
 
 int index_put(struct index *index, const struct index_row *row);
+/* One of many: cheaper, known here at once, and to other processes soon after. They are together at the
+ * latest when anything else is asked of the index, or index_share_end() is called. */
+int index_put_shared(struct index *index, const struct index_row *row);
+/* `wait`: else -EAGAIN where somebody else is at the database. */
+int index_share_end(struct index *index, bool wait);
 /* Makes the rows of `index` those of `from`, at once for every reader. */
 int index_replace_all(struct index *index, struct index *from);
 /* Forgets a path, and everything below it ("" is the root). */

@@ -21,10 +21,11 @@ struct index_db {
     const struct index_db_schema *schema;
     char *path; /* NULL: nothing that could be replaced */
     bool reader;
-    void (*replaced)(void *ctx); /* or NULL */
-    void *replaced_ctx;
+    void (*lost)(void *ctx); /* or NULL */
+    void *lost_ctx;
     pthread_mutex_t lock; /* guards all below; held over sqlite, over nothing else */
     sqlite3 *db;          /* NULL after a replacement that failed */
+    unsigned n_shared;    /* operations in the open transaction; 0: none is open */
     struct index_db_query query[];
 };
 
@@ -150,8 +151,36 @@ static int prepare_queries(struct index_db *db)
     return rc;
 }
 
+static int end_transaction(const struct index_db *db, int r)
+{
+    if (r >= 0)
+        r = errno_of(db->db, execute(db, "COMMIT"));
+    if (r < 0 && !sqlite3_get_autocommit(db->db))
+        execute(db, "ROLLBACK");
+    return r;
+}
+
+static void tell_lost(const struct index_db *db)
+{
+    if (db->lost)
+        db->lost(db->lost_ctx);
+}
+
+static int end_shared(struct index_db *db)
+{
+    if (db->n_shared == 0)
+        return 0;
+    db->n_shared = 0;
+    bool undone = sqlite3_get_autocommit(db->db); /* by an error */
+    int r = undone ? -EIO : end_transaction(db, 0);
+    if (r < 0)
+        tell_lost(db);
+    return r;
+}
+
 static void disconnect(struct index_db *db)
 {
+    end_shared(db);
     for (unsigned i = 0; i < db->schema->n_queries; i++) {
         sqlite3_finalize(db->query[i].stmt);
         db->query[i].stmt = NULL;
@@ -254,19 +283,19 @@ void index_db_close(struct index_db **db)
     *db = NULL;
 }
 
-void index_db_on_replaced(struct index_db *db, void (*replaced)(void *ctx), void *ctx)
+void index_db_on_lost(struct index_db *db, void (*lost)(void *ctx), void *ctx)
 {
-    db->replaced = replaced;
-    db->replaced_ctx = ctx;
+    db->lost = lost;
+    db->lost_ctx = ctx;
 }
 
+/* Gives up the lock. */
 static int run_locked(struct index_db *db, index_db_fn *op, void *args)
 {
     int r = db->db ? op(db, args) : -EIO;
     if (r == -EBADMSG && is_replaceable(db)) {
         r = replace_file(db);
-        if (db->replaced)
-            db->replaced(db->replaced_ctx);
+        tell_lost(db);
         if (r == 0)
             r = op(db, args);
     }
@@ -277,12 +306,29 @@ static int run_locked(struct index_db *db, index_db_fn *op, void *args)
 int index_db_run(struct index_db *db, index_db_fn *op, void *args)
 {
     pthread_mutex_lock(&db->lock);
+    end_shared(db);
     return run_locked(db, op, args);
 }
 
-int index_db_try_run(struct index_db *db, index_db_fn *op, void *args)
+int index_db_run_shared(struct index_db *db, index_db_fn *op, void *args)
 {
-    return pthread_mutex_trylock(&db->lock) == 0 ? run_locked(db, op, args) : -EAGAIN;
+    pthread_mutex_lock(&db->lock);
+    if (db->n_shared >= INDEX_DB_SHARED_MOST)
+        end_shared(db);
+    if (db->db && (db->n_shared > 0 || execute(db, "BEGIN IMMEDIATE") == SQLITE_OK))
+        db->n_shared++; /* else this one is a transaction of its own */
+    return run_locked(db, op, args);
+}
+
+int index_db_end_shared(struct index_db *db, bool wait)
+{
+    if (wait)
+        pthread_mutex_lock(&db->lock);
+    else if (pthread_mutex_trylock(&db->lock) != 0)
+        return -EAGAIN;
+    int r = end_shared(db);
+    pthread_mutex_unlock(&db->lock);
+    return r;
 }
 
 int index_db_transaction(struct index_db *db, index_db_fn *steps, void *args)
@@ -290,12 +336,7 @@ int index_db_transaction(struct index_db *db, index_db_fn *steps, void *args)
     int r = errno_of(db->db, execute(db, "BEGIN IMMEDIATE"));
     if (r < 0)
         return r;
-    r = steps(db, args);
-    if (r >= 0)
-        r = errno_of(db->db, execute(db, "COMMIT"));
-    if (r < 0 && !sqlite3_get_autocommit(db->db))
-        execute(db, "ROLLBACK");
-    return r;
+    return end_transaction(db, steps(db, args));
 }
 
 struct index_db_query *index_db_query(struct index_db *db, unsigned number)

@@ -33,16 +33,23 @@ int index_db_open(const char *path, bool reader, const struct index_db_schema *s
                   struct index_db **out);
 void index_db_close(struct index_db **db);
 
-/* Calls `replaced` whenever the database has been replaced, or could not be, under the lock, before the
- * operation is run again. Set before anybody else uses it. */
-void index_db_on_replaced(struct index_db *db, void (*replaced)(void *ctx), void *ctx);
+/* Calls `lost` under the lock when rows that were entered may have gone: a shared transaction has been undone,
+ * or the database replaced, if that was possible; then before the operation is run again. Set before
+ * anybody else uses it. */
+void index_db_on_lost(struct index_db *db, void (*lost)(void *ctx), void *ctx);
 
 /* Runs an operation under the lock and returns what it returns. -EBADMSG from it means that the
  * database is damaged: it is then replaced, and the operation run once more. */
 typedef int index_db_fn(struct index_db *db, void *args);
 int index_db_run(struct index_db *db, index_db_fn *op, void *args);
-/* The same, or -EAGAIN where the database is in use just now. */
-int index_db_try_run(struct index_db *db, index_db_fn *op, void *args);
+
+/* As index_db_run(), for one of many small changes: they share a transaction, which ends with
+ * INDEX_DB_SHARED_MOST of them, with index_db_end_shared() and before any other operation. Until then a
+ * kill or a full disk takes them all. */
+#define INDEX_DB_SHARED_MOST 64u
+int index_db_run_shared(struct index_db *db, index_db_fn *op, void *args);
+/* `wait`: else -EAGAIN where the database is in use just now. */
+int index_db_end_shared(struct index_db *db, bool wait);
 
 /* All that `steps` changes or nothing; inside an operation. */
 int index_db_transaction(struct index_db *db, index_db_fn *steps, void *args);

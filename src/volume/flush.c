@@ -443,6 +443,8 @@ static void tend_run(struct work *work)
     bool settle = stack->writers == 0;
     pthread_mutex_unlock(&stack->lock);
     int r = flush_durable(stack, settle);
+    if (workq_depth(stack->volume->tenders) == 0) /* else others come, with more rows */
+        index_share_end(stack->volume->index, true);
     pthread_mutex_lock(&stack->lock);
     if (r >= 0 && settle)
         compact_if_worthwhile(stack);

@@ -16,7 +16,7 @@
 
 static int put_row(struct volume *volume, const struct scan_row *row)
 {
-    int r = index_put(volume->index, &row->row);
+    int r = index_put_shared(volume->index, &row->row);
     if (r >= 0 && row->row.again_bytes + row->row.dead_bytes > 0)
         atomic_store(&volume->reencode_due, true);
     return r;

@@ -909,6 +909,49 @@ static void readers_change_nothing(void **state)
     index_close(&writer);
 }
 
+static void put_shared(struct index *index, const char *path, uint64_t number)
+{
+    struct index_row row = make_row(path, number);
+
+    assert_int_equal(index_put_shared(index, &row), 0);
+}
+
+/* Rows that share a transaction: seen here at once, by others when it ends, and it does. */
+static void shared_rows_are_seen_by_all_in_the_end(void **state)
+{
+    struct place *place = *state;
+    struct index *index, *reader;
+    char path[16];
+
+    assert_int_equal(index_open(place->db, &index), 0);
+    assert_int_equal(index_share_end(index, true), 0);
+    assert_int_equal(index_open_reader(place->db, &reader), 0);
+    put_shared(index, "a", 1);
+    put_shared(index, "b", 2);
+    assert_listing(reader, "");
+    assert_int_equal(index_share_end(index, true), 0);
+    assert_listing(reader, "a=1|b=2|");
+
+    put_shared(index, "b", 3);
+    assert_listing(index, "a=1|b=3|"); /* which ends it */
+    assert_listing(reader, "a=1|b=3|");
+    put_shared(index, "c", 4);
+    assert_int_equal(index_rename(index, "c", "d"), 0);
+    put_shared(index, "e", 5);
+    assert_int_equal(index_remove(index, "a"), 0);
+    assert_listing(reader, "b=3|d=4|e=5|");
+
+    for (unsigned i = 0; i < 1000; i++) {
+        snprintf(path, sizeof(path), "n%03u", i);
+        put_shared(index, path, i + 1);
+    }
+    assert_true(count(reader) > 900);
+    put_shared(index, "last", 7);
+    index_close(&index);
+    assert_int_equal(count(reader), 1004);
+    index_close(&reader);
+}
+
 static void two_writers_see_each_other(void **state)
 {
     struct place *place = *state;
@@ -1063,6 +1106,7 @@ int main(void)
         WITH_PLACE(damage_anywhere_is_survived),
         WITH_PLACE(damage_while_open_starts_anew),
         WITH_PLACE(readers_change_nothing),
+        WITH_PLACE(shared_rows_are_seen_by_all_in_the_end),
         WITH_PLACE(two_writers_see_each_other),
         WITH_PLACE(all_rows_are_replaced_or_none),
         WITH_PLACE(a_full_disk_is_told_and_passes),

@@ -22,18 +22,17 @@
 
 enum verdict { VERDICT_OPEN, VERDICT_BLOB, VERDICT_PLAIN };
 
+/* What has no name that a blob could lie under becomes plain by make_blob() failing. */
 static enum verdict judge(const struct stack *stack, bool final)
 {
     char path[PATH_MAX];
     const char *name;
     if (stack->named_blob)
         return VERDICT_BLOB;
-    bool named = stack_name(stack, path, sizeof(path), &name) >= 0;
-    bool fits = named && names_fits_blob(name);
     switch (layout_kind(stack->layout)) {
     case LAYOUT_TIFF:
     case LAYOUT_RAW:
-        return fits ? VERDICT_BLOB : VERDICT_PLAIN;
+        return VERDICT_BLOB;
     case LAYOUT_OPAQUE:
         return VERDICT_PLAIN;
     case LAYOUT_UNKNOWN:
@@ -41,7 +40,8 @@ static enum verdict judge(const struct stack *stack, bool final)
     }
     if (!final)
         return VERDICT_OPEN;
-    return fits && names_is_tiff(name) && stack->overlay.bytes > 0 ? VERDICT_BLOB : VERDICT_PLAIN;
+    bool named = stack_name(stack, path, sizeof(path), &name) >= 0;
+    return named && names_is_tiff(name) && stack->overlay.bytes > 0 ? VERDICT_BLOB : VERDICT_PLAIN;
 }
 
 /* Renames and writes the header. No lock held; `transition` keeps everybody else out. */

@@ -64,6 +64,8 @@
 #define VOLUME_TICK_MS      500
 #define VOLUME_PRESS_MS     5   /* between two looks of the ticker that writers ask for */
 #define STACK_REST_MS       500 /* from last close to settling: a writer may come back */
+#define VOLUME_CROWD        32u /* of so many dirty stacks one that is closed rests only ... */
+#define CROWD_REST_MS       50  /* ... this long: encoders and disk have something to do */
 #define STACK_MAX_JOBS      64u /* in flight while cutting again; else the spool bounds */
 #define STACK_HOLD_ROUND    4u  /* flush rounds before writers are made to wait */
 #define STACK_MAX_SIZE      ((uint64_t)1 << 60)
@@ -213,7 +215,7 @@ struct volume {
     struct coder *coders[64]; /* idle ones */
     unsigned n_coders;
     bool closing;
-    pthread_cond_t tick;
+    pthread_cond_t tick; /* also when there are VOLUME_CROWD dirty ones */
     pthread_cond_t idle;
     pthread_t ticker, refiller, reencoder;
     bool ticker_runs, refiller_runs, reencoder_runs;

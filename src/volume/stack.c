@@ -217,7 +217,8 @@ void stack_mark_dirty(struct stack *stack)
         if (volume->dirty != NULL)
             volume->dirty->dirty_prev = stack;
         volume->dirty = stack;
-        volume->n_dirty++;
+        if (++volume->n_dirty == VOLUME_CROWD)
+            pthread_cond_signal(&volume->tick);
     }
     pthread_mutex_unlock(&volume->lock);
     if (stack->kind != STACK_PLAIN)

@@ -103,13 +103,22 @@ unsigned volume_dirty_stacks(struct volume *volume, struct stack ***out)
     return n;
 }
 
+/* One look of the ticker at all dirty stacks. */
+struct turn {
+    bool pressed;
+    int64_t rest_ms;
+    bool tries_again; /* what failed */
+};
+
 /* Bytes of a stack that somebody writes get to a checkpoint by age; one that nobody has open is
  * dirty because storing it failed, and is tried again. */
-static void tick_stack(struct stack *stack, bool pressed)
+static void tick_stack(struct stack *stack, const struct turn *turn)
 {
     pthread_mutex_lock(&stack->lock);
     int64_t now = now_ms(), age = now - stack->dirty_since_ms;
-    bool resting = stack->error == 0 && now - stack->released_ms < STACK_REST_MS;
+    bool pressed = turn->pressed;
+    bool resting =
+        stack->error == 0 ? now - stack->released_ms < turn->rest_ms : !turn->tries_again;
     bool due = stack->modified && !stack->tend_queued && !stack->tending && !stack->reencoding &&
                (age >= VOLUME_DIRTY_AGE_MS || (stack->writers == 0 && !resting) ||
                 (pressed && stack->overlay.bytes >= stack->volume->config.chunk));
@@ -127,16 +136,24 @@ static bool is_pressed(struct volume *volume)
     return used > half && used - half > leaving;
 }
 
-static void tick(struct volume *volume)
+/* `*tried_ms`: when what failed was tried last. Returns how long to wait for the next one. */
+static int64_t tick(struct volume *volume, int64_t *tried_ms)
 {
     struct stack **list;
     unsigned n = volume_dirty_stacks(volume, &list);
-    bool pressed = is_pressed(volume);
+    bool crowded = n >= VOLUME_CROWD;
+    int64_t now = now_ms(), wait_ms = crowded ? CROWD_REST_MS : VOLUME_TICK_MS;
+    struct turn turn = {.pressed = is_pressed(volume),
+                        .rest_ms = crowded ? CROWD_REST_MS : STACK_REST_MS,
+                        .tries_again = !crowded || now - *tried_ms >= VOLUME_TICK_MS};
+    if (turn.tries_again)
+        *tried_ms = now;
     for (unsigned i = 0; i < n; i++) {
-        tick_stack(list[i], pressed);
+        tick_stack(list[i], &turn);
         stack_unref(list[i]);
     }
     free(list);
+    return wait_ms;
 }
 
 static void say_rung(struct volume *volume)
@@ -179,16 +196,18 @@ static void look(struct volume *volume)
 static void *tick_thread(void *arg)
 {
     struct volume *volume = arg;
+    int64_t wait_ms = VOLUME_TICK_MS, tried_ms = 0;
     pthread_setname_np(pthread_self(), "sqyfs-tick");
     pthread_mutex_lock(&volume->lock);
     while (!volume->closing) {
-        struct timespec until = now_later(CLOCK_MONOTONIC, VOLUME_TICK_MS);
+        struct timespec until = now_later(CLOCK_MONOTONIC, wait_ms);
         pthread_cond_timedwait(&volume->tick, &volume->lock, &until);
         if (volume->closing)
             break;
         pthread_mutex_unlock(&volume->lock);
-        tick(volume);
+        wait_ms = tick(volume, &tried_ms);
         look(volume);
+        index_share_end(volume->index, false);
         scratch_tick(volume->scratches);
         takeover_look(volume);
         pthread_mutex_lock(&volume->lock);
@@ -242,6 +261,7 @@ int volume_drain(struct volume *volume)
         stack_unref(stack);
     }
     free(list);
+    index_share_end(volume->index, true);
     return result;
 }
 

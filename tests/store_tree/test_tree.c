@@ -395,6 +395,39 @@ static void birth_keeps_the_inode(void **state)
     close(sub);
 }
 
+/* Aside, below where it was, and with another one in its place. */
+static void a_store_that_is_moved_keeps_its_paths(void **state)
+{
+    struct fixture *f = *state;
+    char aside[80], below[96], path[16];
+    snprintf(aside, sizeof(aside), "%s.moved", f->path);
+    snprintf(below, sizeof(below), "%s/store", f->path);
+    put(f->dir, "file", "1");
+    int fd = openat(f->dir, "file", O_PATH);
+    assert_int_equal(rename(f->path, aside), 0);
+    assert_int_equal(tree_path(f->tree, fd, path, sizeof(path)), 0);
+    assert_string_equal(path, "file");
+    assert_int_equal(mkdir(f->path, 0700), 0);
+    int other = open(f->path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    put(other, "file", "2");
+    int stranger = openat(other, "file", O_PATH);
+    assert_int_equal(tree_path(f->tree, fd, path, sizeof(path)), 0);
+    assert_string_equal(path, "file");
+    assert_int_equal(tree_path(f->tree, stranger, path, sizeof(path)), -ESTALE);
+    assert_int_equal(rename(aside, below), 0);
+    assert_int_equal(tree_path(f->tree, fd, path, sizeof(path)), 0);
+    assert_string_equal(path, "file");
+    assert_int_equal(tree_path(f->tree, f->dir, path, sizeof(path)), 0);
+    assert_string_equal(path, "");
+    assert_int_equal(rename(below, aside), 0);
+    unlinkat(other, "file", 0);
+    assert_int_equal(rmdir(f->path), 0);
+    assert_int_equal(rename(aside, f->path), 0);
+    close(stranger);
+    close(other);
+    close(fd);
+}
+
 static void paths(void **state)
 {
     struct fixture *f = *state;
@@ -1027,6 +1060,7 @@ int main(void)
         TEST(links_keep_their_kind),
         TEST(birth_keeps_the_inode),
         TEST(paths),
+        TEST(a_store_that_is_moved_keeps_its_paths),
         TEST(a_moved_file_is_found),
         TEST(replace_takes_both_spellings),
         TEST(a_shadow_replaces_no_file),

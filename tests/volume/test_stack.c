@@ -521,6 +521,33 @@ static void what_becomes_plain_late_keeps_its_time(void **state)
     rig_stop(&rig);
 }
 
+/* So many that they do not rest for long: each is stored without being asked for. */
+static void a_crowd_of_small_files_settles_by_itself(void **state)
+{
+    (void)state;
+    enum { CROWD = 100 };
+    struct rig rig = {.config = {.chunk = 65536}};
+    struct stack *stacks[CROWD];
+    rig_start(&rig);
+    uint8_t *data = malloc(rig_tiff_bound(40, 40, 1));
+    size_t len = rig_tiff(RIG_CONTIGUOUS, 40, 40, 1, data);
+    for (unsigned i = 0; i < CROWD; i++) {
+        char name[16];
+        snprintf(name, sizeof(name), "t%03u.tif", i);
+        stacks[i] = rig_create(&rig, name);
+        rig_write(stacks[i], data, len, 0);
+        stack_release(stacks[i], true);
+    }
+    for (unsigned i = 0; i < CROWD; i++) {
+        while (strcmp(rig_state(stacks[i]), "stored") != 0)
+            usleep(5000);
+        rig_expect(stacks[i], data, len);
+        stack_put(&stacks[i]);
+    }
+    free(data);
+    rig_stop(&rig);
+}
+
 static void fsync_and_close_is_settled_too(void **state)
 {
     (void)state;
@@ -777,6 +804,7 @@ int main(void)
         cmocka_unit_test(a_blob_whose_end_is_missing_is_damaged_and_left_alone),
         cmocka_unit_test(a_descriptor_that_a_stack_did_not_take_stays_open),
         cmocka_unit_test(what_becomes_plain_late_keeps_its_time),
+        cmocka_unit_test(a_crowd_of_small_files_settles_by_itself),
         cmocka_unit_test(fsync_and_close_is_settled_too),
         cmocka_unit_test(a_wrong_guess_is_cut_again),
         cmocka_unit_test(a_right_guess_is_encoded_once),

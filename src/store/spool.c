@@ -16,8 +16,7 @@
 
 #define MAGIC "SQYSPOOL"
 /* Entries hold chunks as this build has them. */
-#define VERSION   (2u << 16 | (uint32_t)sizeof(struct blob_chunk))
-#define MAP_ALIGN (2u << 20)
+#define VERSION (2u << 16 | (uint32_t)sizeof(struct blob_chunk))
 
 /* ---- the file ---- */
 
@@ -39,22 +38,23 @@ static uint64_t plan_offsets(const uint32_t n_items[SPOOL_N_PARTS], uint64_t off
 {
     uint64_t at = SPOOL_PAGE;
     for (unsigned i = 0; i < SPOOL_N_PARTS; i++) {
-        uint64_t align = i == SPOOL_BLOCKS ? MAP_ALIGN : SPOOL_PAGE;
+        uint64_t align = i == SPOOL_BLOCKS ? SPOOL_HUGE_PAGE : SPOOL_PAGE;
         offset[i] = (at + align - 1) / align * align;
         at = offset[i] + (uint64_t)n_items[i] * spool_item_bytes[i];
     }
     return at;
 }
 
-/* Addresses begin at MAP_ALIGN, so that large pages fit where the machine has them. */
+/* Addresses begin at SPOOL_HUGE_PAGE, so that large pages fit where the machine has them. */
 static int map_file(struct spool *spool)
 {
     int flags = spool->fd >= 0 ? MAP_SHARED : MAP_PRIVATE | MAP_ANONYMOUS;
-    uint64_t room = spool->map_bytes + MAP_ALIGN;
+    uint64_t room = spool->map_bytes + SPOOL_HUGE_PAGE;
     uint8_t *at = mmap(NULL, room, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (at == MAP_FAILED)
         return -errno;
-    uint8_t *start = (uint8_t *)(((uintptr_t)at + MAP_ALIGN - 1) / MAP_ALIGN * MAP_ALIGN);
+    uint8_t *start =
+        (uint8_t *)(((uintptr_t)at + SPOOL_HUGE_PAGE - 1) / SPOOL_HUGE_PAGE * SPOOL_HUGE_PAGE);
     uint64_t before = (uint64_t)(start - at);
     if (before > 0)
         munmap(at, before);
@@ -118,6 +118,12 @@ static int make_books(struct spool *spool, const uint32_t n_items[SPOOL_N_PARTS]
     return all ? 0 : -ENOMEM;
 }
 
+static bool lies_in_memory(int fd)
+{
+    struct statfs fs;
+    return fstatfs(fd, &fs) == 0 && (fs.f_type == TMPFS_MAGIC || fs.f_type == RAMFS_MAGIC);
+}
+
 static struct spool *new_spool(int fd, const char *path)
 {
     struct spool *spool = calloc(1, sizeof(*spool));
@@ -132,6 +138,7 @@ static struct spool *new_spool(int fd, const char *path)
         return NULL;
     }
     spool->fd = fd;
+    spool->huge_ms = lies_in_memory(fd) ? 0 : INT64_MAX;
     return spool;
 }
 
@@ -239,9 +246,8 @@ static int open_file(const char *path, int *out)
 /* What lies in memory is of this start, whatever name that has here: a container may have its own. */
 static bool is_of_this_start(int fd, const struct spool_head *head)
 {
-    struct statfs fs;
     char boot[SPOOL_BOOT_BYTES];
-    if (fstatfs(fd, &fs) == 0 && (fs.f_type == TMPFS_MAGIC || fs.f_type == RAMFS_MAGIC))
+    if (lies_in_memory(fd))
         return true;
     read_boot(boot);
     return memcmp(boot, head->boot, sizeof(boot)) == 0;

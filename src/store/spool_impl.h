@@ -15,6 +15,7 @@ enum spool_part { SPOOL_LOGS, SPOOL_RUNS, SPOOL_PAGES, SPOOL_BLOCKS, SPOOL_N_PAR
 
 #define SPOOL_PAGE       4096u /* bytes; of a log's entries */
 #define SPOOL_BOOT_BYTES 40u
+#define SPOOL_HUGE_PAGE  (2u << 20) /* bytes; addresses and offsets of blocks begin at one */
 
 /* The first page of the file. */
 struct spool_head {
@@ -75,7 +76,8 @@ struct spool {
     struct spool_run *runs;
     struct spool_page *pages;
     uint8_t *data;
-    int fd; /* -1: memory of the process */
+    int fd;          /* -1: memory of the process */
+    int64_t huge_ms; /* its blocks' room is not tried in huge pages before; whoever reserves them */
     char *path;
     uint16_t *refs;         /* runs that touch a block; guarded by whoever has the block */
     struct spool_log *logs; /* one for each record */

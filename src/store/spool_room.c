@@ -13,6 +13,7 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "base/log.h"
 #include "base/now.h"
@@ -22,6 +23,9 @@
 #define GROW_OTHERS (256u << 10) /* the same of another part */
 #define GROW_AHEAD  (32u << 20)  /* bytes of blocks: what comes in 20 ms */
 #define RETRY_MS    3000         /* from finding the filesystem full to trying again */
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25 /* Linux 6.1 */
+#endif
 
 const uint32_t spool_item_bytes[SPOOL_N_PARTS] = {
     [SPOOL_LOGS] = sizeof(struct spool_record),
@@ -37,6 +41,38 @@ static uint32_t n_grown(const struct spool *spool, enum spool_part part)
     return atomic_load(&spool->head->n_grown[part]);
 }
 
+/* Whole huge pages of what nobody has yet, as far as they are to be had. An empty one cannot be made
+ * of nothing: a byte goes first, and not through the mapping, where it would be a SIGBUS on a full filesystem. */
+static bool make_huge(const struct spool *spool, uint64_t from, uint64_t len)
+{
+    for (uint64_t at = from; at < from + len; at += SPOOL_HUGE_PAGE)
+        if (pwrite(spool->fd, "", 1, (off_t)at) != 1)
+            return false;
+    return len == 0 || madvise(spool->map + from, len, MADV_COLLAPSE) == 0;
+}
+
+static int reserve_file(const struct spool *spool, uint64_t from, uint64_t len)
+{
+    int r;
+    while ((r = posix_fallocate(spool->fd, (off_t)from, (off_t)len)) == EINTR)
+        ;
+    return -r;
+}
+
+/* In huge pages it takes an eighth of the time, where there are some; but only fallocate(2) says that all
+ * is there. Where it is not, nothing is kept. */
+static int reserve_blocks(struct spool *spool, uint64_t from, uint64_t len)
+{
+    bool try = now_ms() >= spool->huge_ms;
+    bool huge = try && make_huge(spool, from, len / SPOOL_HUGE_PAGE * SPOOL_HUGE_PAGE);
+    int r = reserve_file(spool, from, len);
+    if (r < 0 && try)
+        fallocate(spool->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)from, (off_t)len);
+    else if (try && !huge)
+        spool->huge_ms = now_ms() + RETRY_MS;
+    return r;
+}
+
 /* One at a time for each part. */
 int spool_room_reserve(struct spool *spool, enum spool_part part)
 {
@@ -49,11 +85,10 @@ int spool_room_reserve(struct spool *spool, enum spool_part part)
     uint64_t from = spool->offset[part] + (uint64_t)have * spool_item_bytes[part];
     uint64_t len = (uint64_t)step * spool_item_bytes[part];
     if (spool->fd >= 0) {
-        int r;
-        while ((r = posix_fallocate(spool->fd, (off_t)from, (off_t)len)) == EINTR)
-            ;
-        if (r != 0)
-            return -r;
+        int r = part == SPOOL_BLOCKS ? reserve_blocks(spool, from, len)
+                                     : reserve_file(spool, from, len);
+        if (r < 0)
+            return r;
     }
 #ifdef MADV_POPULATE_WRITE
     if (part == SPOOL_BLOCKS) /* at once, and not page by page as writers come to it */

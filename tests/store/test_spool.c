@@ -7,7 +7,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -272,6 +274,147 @@ static void runs_that_found_no_room_find_it_when_there_is_some_again(void **stat
     unmount_place(&place);
 }
 
+/* ---- pages of both sizes ---- */
+
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25
+#endif
+#define HUGE_PAGE (2 * MIB)
+
+static uint32_t huge_mib(const struct place *place)
+{
+    char line[512];
+    unsigned kib, sum = 0;
+    bool ours = false;
+    FILE *maps = fopen("/proc/self/smaps", "re");
+    assert_non_null(maps);
+    while (fgets(line, sizeof(line), maps) != NULL) {
+        if (strchr("0123456789abcdef", line[0]) != NULL)
+            ours = strstr(line, place->dir) != NULL;
+        else if (ours && sscanf(line, "ShmemPmdMapped: %u", &kib) == 1)
+            sum += kib;
+    }
+    fclose(maps);
+    return sum / 1024;
+}
+
+/* Whether this machine has huge pages for such a folder now. */
+static bool has_huge_pages(const struct place *place)
+{
+    char path[128];
+    snprintf(path, sizeof(path), "%s/probe", place->dir);
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    assert_true(fd >= 0);
+    assert_int_equal(ftruncate(fd, HUGE_PAGE), 0);
+    void *room = mmap(NULL, 2 * HUGE_PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    assert_true(room != MAP_FAILED);
+    uint8_t *at = (uint8_t *)room + -(uintptr_t)room % HUGE_PAGE;
+    void *map = mmap(at, HUGE_PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0);
+    assert_true(map == at);
+    assert_int_equal(pwrite(fd, "", 1, 0), 1);
+    bool has = madvise(map, HUGE_PAGE, MADV_COLLAPSE) == 0;
+    munmap(room, 2 * HUGE_PAGE);
+    close(fd);
+    assert_int_equal(unlink(path), 0);
+    return has;
+}
+
+static void set_huge_pages(bool on)
+{
+    assert_int_equal(prctl(PR_SET_THP_DISABLE, on ? 0 : 1, 0, 0, 0), 0);
+}
+
+/* Each block says which one it is, at its end. */
+static uint32_t *mark_of(struct spool *spool, int64_t block)
+{
+    return (uint32_t *)(void *)(spool_data(spool, (uint32_t)block) + SPOOL_BLOCK - 4);
+}
+
+static void fill_and_look(struct spool *spool, uint32_t all)
+{
+    for (uint32_t i = 0; i < all; i++) {
+        int64_t block = take_one(spool);
+        assert_true(block >= 0);
+        *mark_of(spool, block) = (uint32_t)block;
+    }
+    assert_int_equal(take_one(spool), -EAGAIN);
+    for (uint32_t block = 0; block < all; block++)
+        assert_int_equal(*mark_of(spool, block), block);
+}
+
+static void a_spool_has_huge_pages_where_there_are_some(void **state)
+{
+    (void)state;
+    enum { ALL = BLOCKS(13) + 3 }; /* the last huge page would not be whole */
+    struct place place;
+    struct spool *spool;
+    if (!mount_place(&place, "size=32m"))
+        skip();
+    for (int huge = 0; huge < 2; huge++) {
+        set_huge_pages(huge);
+        bool expected = has_huge_pages(&place);
+        assert_int_equal(spool_create((uint64_t)ALL * SPOOL_BLOCK, place.path, &spool), 0);
+        fill_and_look(spool, ALL);
+        uint32_t mib = huge_mib(&place);
+        assert_in_range(mib, expected ? 4 : 0, huge ? 12 : 0);
+        assert_true(blocks_of_file(&place) >= ALL);
+        spool_destroy(&spool, true);
+        assert_int_equal(spool_open(place.path, &spool), 0);
+        for (uint32_t block = 0; block < ALL; block++)
+            assert_int_equal(*mark_of(spool, block), block);
+        spool_destroy(&spool, false);
+    }
+    unmount_place(&place);
+}
+
+static void what_was_not_reserved_as_a_whole_is_not_kept(void **state)
+{
+    (void)state;
+    enum { OTHERS = 64 };
+    struct place place;
+    struct spool *spool;
+    if (!mount_place(&place, "size=19m")) /* some groups, and a huge page of another */
+        skip();
+    for (int huge = 0; huge < 2; huge++) {
+        set_huge_pages(huge);
+        assert_int_equal(spool_create(32 * MIB, place.path, &spool), 0);
+        uint32_t n = take_all(spool);
+        assert_int_equal(n % STEP_BLOCKS, 0);
+        assert_in_range(n, 3 * STEP_BLOCKS, 4 * STEP_BLOCKS);
+        assert_true(blocks_of_file(&place) < n + OTHERS);
+        spool_destroy(&spool, false);
+    }
+    unmount_place(&place);
+}
+
+/* Killed after a part of a group had got room: the head does not tell. */
+static void who_takes_a_spool_over_may_find_more_room_than_it_tells(void **state)
+{
+    (void)state;
+    enum { ALL = BLOCKS(16) };
+    struct place place;
+    struct spool *spool;
+    struct stat st;
+    if (!mount_place(&place, "size=32m"))
+        skip();
+    for (int huge = 0; huge < 2; huge++) {
+        set_huge_pages(huge);
+        assert_int_equal(spool_create((uint64_t)ALL * SPOOL_BLOCK, place.path, &spool), 0);
+        spool_destroy(&spool, true);
+        int fd = open(place.path, O_RDWR | O_CLOEXEC);
+        assert_int_equal(fstat(fd, &st), 0);
+        off_t blocks = st.st_size - (off_t)ALL * SPOOL_BLOCK;
+        assert_int_equal(posix_fallocate(fd, blocks + 4 * MIB, 3 * MIB), 0);
+        assert_int_equal(pwrite(fd, "?", 1, blocks + 8 * MIB), 1);
+        close(fd);
+        assert_int_equal(spool_open(place.path, &spool), 0);
+        spool_adopted(spool);
+        fill_and_look(spool, ALL);
+        spool_destroy(&spool, false);
+    }
+    unmount_place(&place);
+}
+
 /* ---- many at a time ---- */
 
 enum { N_THREADS = 4, N_ROUNDS = 3000, N_HELD = 24 };
@@ -381,6 +524,9 @@ int main(void)
         cmocka_unit_test(a_spool_that_is_left_grows_ahead_for_who_takes_it_over),
         cmocka_unit_test(a_spool_that_could_not_grow_does_when_there_is_room_again),
         cmocka_unit_test(runs_that_found_no_room_find_it_when_there_is_some_again),
+        cmocka_unit_test(a_spool_has_huge_pages_where_there_are_some),
+        cmocka_unit_test(what_was_not_reserved_as_a_whole_is_not_kept),
+        cmocka_unit_test(who_takes_a_spool_over_may_find_more_room_than_it_tells),
         cmocka_unit_test(many_take_and_give_at_a_time_while_it_grows),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -19,7 +19,7 @@
 #include "base/now.h"
 #include "store/spool_impl.h"
 
-#define GROW_BLOCKS (4u << 20)   /* bytes of blocks at a time, a group: touched in some 4 ms */
+#define GROW_BLOCKS (4u << 20)   /* bytes of blocks at a time, a group: touched in 1 to 4 ms */
 #define GROW_OTHERS (256u << 10) /* the same of another part */
 #define GROW_AHEAD  (32u << 20)  /* bytes of blocks: what comes in 20 ms */
 #define RETRY_MS    3000         /* from finding the filesystem full to trying again */
@@ -59,7 +59,7 @@ static int reserve_file(const struct spool *spool, uint64_t from, uint64_t len)
     return -r;
 }
 
-/* In huge pages it takes an eighth of the time, where there are some; but only fallocate(2) says that all
+/* In huge pages it takes a quarter of the time, where there are some; but only fallocate(2) says that all
  * is there. Where it is not, nothing is kept. */
 static int reserve_blocks(struct spool *spool, uint64_t from, uint64_t len)
 {

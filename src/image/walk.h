@@ -42,8 +42,9 @@ struct walk {
     bool text_stale;
     bool not_contiguous; /* the second directory contradicts "images=" */
 
-    bool guessed; /* guess.h: slabs from number n_slabs_told on */
+    bool guessed; /* guess.h: slabs from number n_slabs_told, shapes from n_shapes_told on */
     uint64_t n_slabs_told, guess_off;
+    uint32_t n_shapes_told;
 };
 
 void walk_init(struct walk *walk, uint32_t target);

@@ -129,11 +129,52 @@ static void nothing_is_guessed_where_directories_stand_between(void **state)
     }
 }
 
+/* What a file of `size` bytes, of which only the header is there, says of byte `off`. */
+static bool header_says(uint64_t first, uint64_t size, bool final, uint64_t off,
+                        struct layout_unit *unit)
+{
+    uint8_t header[16] = {'I', 'I', 43, 0, 8};
+    struct file file = {.data = header, .len = sizeof(header)};
+    struct layout *layout;
+    struct layout_piece want;
+    uint64_t gap_end;
+    memcpy(header + 8, &first, sizeof(first)); /* tests run on little-endian machines */
+    assert_int_equal(layout_create(TARGET, NULL, &layout), 0);
+    layout_note(layout, 0, sizeof(header));
+    assert_in_range(layout_update(layout, file_read, &file, sizeof(header), false, &want), 0, 1);
+    layout_note(layout, sizeof(header), size - sizeof(header));
+    assert_in_range(layout_update(layout, file_read, &file, size, final, &want), 0, 1);
+    bool says = layout_unit_at(layout, off, unit, &gap_end);
+    layout_destroy(&layout);
+    return says;
+}
+
+/* Rows cannot be guessed, samples can. */
+static void where_all_directories_come_last_bytes_are_samples(void **state)
+{
+    (void)state;
+    const uint64_t size = 64u << 20, end = 1u << 30;
+    struct layout_unit unit;
+    for (uint64_t first = 0; first <= end; first += end) {
+        assert_true(header_says(first, size, false, 16 + 5 * TARGET + 3, &unit));
+        assert_true(unit.guessed && !unit.open);
+        assert_int_equal(unit.type, LAYOUT_UINT16);
+        assert_int_equal(unit.bytes, TARGET);
+        assert_int_equal(unit.pieces[0].off, 16 + 5 * TARGET);
+        assert_false(header_says(first, 1u << 20, false, 16, &unit)); /* it may come yet */
+        assert_false(header_says(first, size, true, 16, &unit));
+    }
+    assert_false(header_says(end, size, false, end - 5, &unit)); /* a unit would reach into it */
+    assert_false(header_says(UINT64_MAX, size, false, 16, &unit));
+    assert_false(header_says(4096, size, false, 16, &unit));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(planes_are_cut_before_their_directories),
         cmocka_unit_test(without_a_link),
+        cmocka_unit_test(where_all_directories_come_last_bytes_are_samples),
         cmocka_unit_test(nothing_is_guessed_where_directories_stand_between),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

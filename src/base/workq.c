@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -97,25 +98,6 @@ void workq_push_urgent(struct workq *queue, struct work *work)
     queue->depth++;
     pthread_cond_signal(&queue->more);
     pthread_mutex_unlock(&queue->lock);
-}
-
-bool workq_withdraw_urgent(struct workq *queue, const struct work *work)
-{
-    pthread_mutex_lock(&queue->lock);
-    struct work **link = &queue->head;
-    while (link != queue->after_urgent && *link != work)
-        link = &(*link)->next;
-    bool found = link != queue->after_urgent;
-    if (found) {
-        *link = work->next;
-        if (queue->tail == &work->next)
-            queue->tail = link;
-        if (queue->after_urgent == &work->next)
-            queue->after_urgent = link;
-        queue->depth--;
-    }
-    pthread_mutex_unlock(&queue->lock);
-    return found;
 }
 
 unsigned workq_depth(struct workq *queue)

@@ -6,8 +6,6 @@
 #ifndef SQYFS_BASE_WORKQ_H
 #define SQYFS_BASE_WORKQ_H
 
-#include <stdbool.h>
-
 struct workq;
 
 struct work {
@@ -22,10 +20,6 @@ void workq_push(struct workq *queue, struct work *work);
 
 /* Goes before all that is not urgent: somebody waits for it, or will in a moment. */
 void workq_push_urgent(struct workq *queue, struct work *work);
-
-/* Takes back what was pushed as urgent: true where no thread has taken it yet, and it is the caller's
- * again. */
-bool workq_withdraw_urgent(struct workq *queue, const struct work *work);
 
 /* Pushed work waiting for a thread, at this moment. */
 unsigned workq_depth(struct workq *queue);

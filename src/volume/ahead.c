@@ -7,14 +7,17 @@
  * the time before, the beginning of the next run, too. The kernel reads ahead as well, so that one request
  * more than the time before says nothing, and nothing is decoded behind it.
  *
- * What is queued for a reader who needs it now, or has jumped, is taken back. Decoded all the same, a chunk
+ * An encoder takes turns at this, and not all have one (ahead_turns_most()). What waits for one when its
+ * reader needs it, or has jumped, is taken back. Decoded all the same, a chunk
  * that was read and has gone would come back, as one that waits for a reader, and stay.
  *
  * Requests of one reader come from several threads of the kernel's and in any order, so a run is continued
  * by what lies near its end. */
 #include "volume/ahead.h"
 
+#include <stddef.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #define AHEAD_NEAR      (2u << 20) /* bytes: more than a reader has requests under way at a time */
 #define AHEAD_FROM      (256u << 10) /* shorter runs prove nothing: headers, directories */
@@ -24,13 +27,19 @@
 
 /* ---- the work ---- */
 
+/* A chunk that waits for a turn. */
 struct ahead {
-    struct work work;
     struct stack *stack;
     struct blobref *ref;
     struct blob_chunk chunk;
     const struct stack_reader *reader; /* for whom; compared, not used */
     struct ahead *next;                /* in volume.ahead */
+};
+
+/* An encoder decodes what waits, the oldest first, until nothing does. */
+struct turn {
+    struct work work;
+    struct volume *volume;
 };
 
 static void end(struct ahead *ahead)
@@ -42,39 +51,68 @@ static void end(struct ahead *ahead)
     stack_unref(stack);
 }
 
-static void ahead_run(struct work *work)
+/* NULL: nothing waits, and the turn is over. */
+static struct ahead *take_oldest(struct volume *volume)
 {
-    struct ahead *ahead = (struct ahead *)work;
-    struct volume *volume = ahead->stack->volume;
     pthread_mutex_lock(&volume->ahead_lock);
-    struct ahead **link = &volume->ahead;
-    while (*link != ahead)
-        link = &(*link)->next;
-    *link = ahead->next;
+    struct ahead *ahead = volume->ahead;
+    if (ahead != NULL)
+        volume->ahead = ahead->next;
+    else
+        volume->ahead_turns--;
     pthread_mutex_unlock(&volume->ahead_lock);
-    read_chunk_ahead(volume, ahead->ref, &ahead->chunk);
-    end(ahead);
+    return ahead;
+}
+
+static void turn_run(struct work *work)
+{
+    struct turn *turn = (struct turn *)work;
+    struct volume *volume = turn->volume;
+    struct ahead *ahead;
+    free(turn);
+    while ((ahead = take_oldest(volume)) != NULL) {
+        read_chunk_ahead(volume, ahead->ref, &ahead->chunk);
+        end(ahead);
+    }
+}
+
+/* False where no turn is there and there is no memory for one. Lock held. */
+static bool find_turn(struct volume *volume)
+{
+    _Static_assert(offsetof(struct turn, work) == 0, "turn_run() casts");
+    if (volume->ahead_turns == volume->ahead_turns_most)
+        return true;
+    struct turn *turn = malloc(sizeof(*turn));
+    if (turn == NULL)
+        return volume->ahead_turns > 0;
+    *turn = (struct turn){{turn_run, NULL}, volume};
+    volume->ahead_turns++;
+    workq_push_urgent(volume->encoders, &turn->work);
+    return true;
 }
 
 static void start(struct stack *stack, const struct stack_reader *reader,
                   const struct blob_chunk *chunk)
 {
     struct volume *volume = stack->volume;
-    struct ahead *ahead = malloc(sizeof(*ahead));
+    struct ahead *ahead = malloc(sizeof(*ahead)), **link = &volume->ahead;
     if (ahead == NULL)
         return;
-    *ahead =
-        (struct ahead){{ahead_run, NULL}, stack, blobref_get(stack->blob), *chunk, reader, NULL};
+    *ahead = (struct ahead){stack, blobref_get(stack->blob), *chunk, reader, NULL};
     atomic_fetch_add(&volume->n_ahead, 1);
     stack_ref(stack);
     pthread_mutex_lock(&volume->ahead_lock);
-    ahead->next = volume->ahead;
-    volume->ahead = ahead;
-    workq_push_urgent(volume->encoders, &ahead->work);
+    bool found = find_turn(volume);
+    while (*link != NULL)
+        link = &(*link)->next;
+    if (found)
+        *link = ahead;
     pthread_mutex_unlock(&volume->ahead_lock);
+    if (!found)
+        end(ahead);
 }
 
-/* Takes back what is queued for that reader, or (NULL) of that chunk. */
+/* Takes back what waits for that reader, or (NULL) of that chunk. */
 static void take_back(struct volume *volume, const struct stack_reader *reader,
                       const struct blobref *ref, const struct blob_chunk *chunk)
 {
@@ -82,10 +120,8 @@ static void take_back(struct volume *volume, const struct stack_reader *reader,
     pthread_mutex_lock(&volume->ahead_lock);
     for (struct ahead **link = &volume->ahead; *link != NULL;) {
         struct ahead *ahead = *link;
-        bool meant = reader != NULL
-                         ? ahead->reader == reader
-                         : ahead->ref == ref && ahead->chunk.coded_off == chunk->coded_off;
-        if (meant && workq_withdraw_urgent(volume->encoders, &ahead->work)) {
+        if (reader != NULL ? ahead->reader == reader
+                           : ahead->ref == ref && ahead->chunk.coded_off == chunk->coded_off) {
             *link = ahead->next;
             ahead->next = taken;
             taken = ahead;
@@ -99,6 +135,13 @@ static void take_back(struct volume *volume, const struct stack_reader *reader,
         taken = ahead->next;
         end(ahead);
     }
+}
+
+unsigned ahead_turns_most(unsigned threads)
+{
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    unsigned others = cores > 1 ? (unsigned)cores - 1 : 1;
+    return threads < others ? threads : others;
 }
 
 void ahead_no_more(struct volume *volume, const struct blobref *ref, const struct blob_chunk *chunk)

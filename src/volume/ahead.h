@@ -12,6 +12,10 @@ enum ahead_way { AHEAD_NOWHERE, AHEAD_UP, AHEAD_DOWN };
 enum ahead_way ahead_note(struct stack *stack, struct stack_reader *reader, uint64_t off,
                           uint64_t len);
 
+/* How many of so many encoders may decode ahead at a time: one core is left to who reads, and to who answers.
+ * Where all decode, these two wait for the end of a tick, and afterwards nobody has anything to decode. */
+unsigned ahead_turns_most(unsigned threads);
+
 /* Somebody needs the chunk now: it is not decoded ahead any more, unless that is under way. */
 void ahead_no_more(struct volume *volume, const struct blobref *ref,
                    const struct blob_chunk *chunk);

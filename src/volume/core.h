@@ -201,9 +201,11 @@ struct volume {
     atomic_ullong next_incarnation;
     atomic_uint jobs_in_flight;
     atomic_llong pressed_ms;    /* when a writer has last had the ticker look */
-    atomic_uint n_ahead;        /* chunks to be decoded ahead, queued or under way */
-    pthread_mutex_t ahead_lock; /* guards the list below; a leaf but for the encoders' queue */
-    struct ahead *ahead;        /* of those that are queued */
+    atomic_uint n_ahead;        /* chunks to be decoded ahead, waiting or under way */
+    unsigned ahead_turns_most;  /* encoders that decode ahead at a time */
+    pthread_mutex_t ahead_lock; /* guards the next two; a leaf but for the encoders' queue */
+    struct ahead *ahead;        /* of those that wait, the oldest first */
+    unsigned ahead_turns;       /* encoders that do, or are asked to; at least one where any wait */
     atomic_uint n_readers;      /* for whom chunks were decoded ahead in their present run */
     time_t started;
 

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "volume/ahead.h"
 #include "volume/lock.h"
 
 /* Bytes left free on the backing disk, or one in RESERVE_SHARE of a small one: for checkpoints. */
@@ -270,6 +271,7 @@ int volume_drain(struct volume *volume)
 static int start_threads(const struct opening *opening)
 {
     struct volume *volume = opening->volume;
+    volume->ahead_turns_most = ahead_turns_most(volume->config.threads);
     int r = workq_create("sqyfs-enc", volume->config.threads, &volume->encoders);
     if (r >= 0)
         r = workq_create("sqyfs-tend", VOLUME_TENDERS, &volume->tenders);

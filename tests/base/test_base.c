@@ -163,39 +163,6 @@ static void urgent_work_goes_before_what_is_not(void **state)
     sem_destroy(&gate.go);
 }
 
-static void urgent_work_can_be_taken_back(void **state)
-{
-    (void)state;
-    struct workq *queue;
-    struct gate gate = {.work = {gate_run, NULL}};
-    struct ordered jobs[5];
-    int next = 0;
-    sem_init(&gate.entered, 0, 0);
-    sem_init(&gate.go, 0, 0);
-    assert_int_equal(workq_create("test", 1, &queue), 0);
-    workq_push(queue, &gate.work);
-    sem_wait(&gate.entered);
-    for (int i = 0; i < 5; i++)
-        jobs[i] = (struct ordered){{order_run, NULL}, i == 1 ? 0 : i - 2, &next};
-    for (int i = 0; i < 3; i++)
-        workq_push_urgent(queue, &jobs[i].work);
-    assert_true(workq_withdraw_urgent(queue, &jobs[2].work));
-    workq_push(queue, &jobs[3].work);
-    assert_true(workq_withdraw_urgent(queue, &jobs[0].work));
-    assert_false(workq_withdraw_urgent(queue, &jobs[0].work));
-    assert_false(workq_withdraw_urgent(queue, &jobs[3].work)); /* is not urgent */
-    assert_false(workq_withdraw_urgent(queue, &gate.work));    /* has begun */
-    workq_push_urgent(queue, &jobs[2].work);
-    assert_true(workq_withdraw_urgent(queue, &jobs[2].work));
-    workq_push(queue, &jobs[4].work);
-    assert_int_equal(workq_depth(queue), 3);
-    sem_post(&gate.go);
-    workq_destroy(&queue);
-    assert_int_equal(next, 3);
-    sem_destroy(&gate.entered);
-    sem_destroy(&gate.go);
-}
-
 /* A disk that gives and takes one byte at a time. */
 static ssize_t slow_pread(const struct io *io, int fd, void *buf, size_t len, uint64_t off)
 {
@@ -321,7 +288,6 @@ int main(void)
         cmocka_unit_test(workq_runs_everything_before_it_goes),
         cmocka_unit_test(workq_of_one_thread_keeps_order),
         cmocka_unit_test(urgent_work_goes_before_what_is_not),
-        cmocka_unit_test(urgent_work_can_be_taken_back),
         cmocka_unit_test(quoted_names_are_one_line),
         cmocka_unit_test(clocks_count_in_their_units),
         cmocka_unit_test(short_reads_and_writes_are_continued),

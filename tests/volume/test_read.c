@@ -332,6 +332,29 @@ static void what_a_reader_has_decoded_itself_is_not_decoded_again(void **state)
     busy_clear(&busy);
 }
 
+/* However many are free: the others are left to who reads and who answers. */
+static void no_more_encoders_than_are_meant_to_decode_ahead(void **state)
+{
+    (void)state;
+    struct shelf shelf;
+    struct busy busy;
+    struct stack_reader reader = {.to = 0};
+    shelf_start(&shelf, 0);
+    struct volume *volume = shelf.rig.volume;
+    volume->ahead_turns_most = 1;
+    busy_begin(&busy, volume);
+    read_through(&shelf, &reader, 0, 4 * PLANE);
+    assert_true(atomic_load(&volume->n_ahead) > 1);
+    assert_int_equal(volume->ahead_turns, 1);
+    assert_int_equal(workq_depth(volume->encoders), 1);
+    busy_end(&busy, volume);
+    assert_null(volume->ahead);
+    look(&shelf, &reader, 4 * PLANE, PIECE);
+    stack_reader_end(shelf.stack, &reader);
+    shelf_stop(&shelf);
+    busy_clear(&busy);
+}
+
 static void who_jumps_does_not_wait_for_what_it_wanted_before(void **state)
 {
     (void)state;
@@ -396,6 +419,7 @@ int main(void)
         cmocka_unit_test(a_plane_costs_a_plane),
         cmocka_unit_test(what_the_kernel_reads_behind_a_plane_costs_only_itself),
         cmocka_unit_test(what_a_reader_has_decoded_itself_is_not_decoded_again),
+        cmocka_unit_test(no_more_encoders_than_are_meant_to_decode_ahead),
         cmocka_unit_test(who_jumps_does_not_wait_for_what_it_wanted_before),
         cmocka_unit_test(what_is_shown_stays_while_a_writer_replaces_it),
     };

@@ -19,22 +19,6 @@ _Static_assert(N_STREAMS <= 64 && CLASS_MAX < 64, "they fit struct blocks_decode
 
 #define NIBBLE_BYTES (BLOCK / 2u) /* of a block */
 
-static unsigned bits_of(uint16_t any)
-{
-    return any ? 32 - (unsigned)__builtin_clz(any) : 0;
-}
-
-static unsigned class_max(const struct blocks *blocks)
-{
-    return blocks->huffman ? CLASS_MAX : 16;
-}
-
-/* Low bits that are stored as they are, of each number. */
-static unsigned class_planes(const struct blocks *blocks, unsigned class)
-{
-    return blocks->huffman ? class_bits(class) : class;
-}
-
 /* ---- memory ---- */
 
 bool blocks_measure(struct blocks *blocks, size_t rows, const size_t width[BLOCKS_FIELDS],
@@ -101,15 +85,25 @@ static int measure(const struct blocks *blocks, struct extent *extent)
     size_t count[CLASS_MAX + 1] = {0};
     memset(extent, 0, sizeof(*extent));
     for (size_t b = 0; b < blocks->n; b++) {
-        if (blocks->class[b] > class_max(blocks))
+        if (blocks->class[b] > CLASS_MAX)
             return -EBADMSG;
         count[blocks->class[b]]++;
     }
-    for (unsigned c = 1; c <= class_max(blocks); c++)
-        extent->planes += 8 * count[c] * class_planes(blocks, c);
-    if (blocks->huffman)
-        assign_streams(count, extent);
+    for (unsigned c = 1; c <= CLASS_MAX; c++)
+        extent->planes += 8 * count[c] * class_bits(c);
+    assign_streams(count, extent);
     return 0;
+}
+
+/* Of blocks without an entropy coder. */
+static int check_classes(const struct blocks *blocks)
+{
+    bool bad = false;
+    for (size_t b = 0; b < blocks->n; b++) {
+        const unsigned c = blocks->class[b];
+        bad |= c >= THIN_CLASSES || c == THIN;
+    }
+    return bad ? -EBADMSG : 0;
 }
 
 static void place_streams(const struct blocks *blocks, const struct extent *extent,
@@ -163,38 +157,31 @@ static void put_escapes(struct blocks_encoder *e, const struct lanes *lanes, siz
 static void encode_block(struct blocks_encoder *e, const struct kernels *k,
                          const struct lanes *lanes, size_t block, unsigned class)
 {
-    const unsigned planes = class_planes(e->blocks, class);
-    if (!e->blocks->huffman) {
-        k->split_low(lanes, block, planes, e->planes);
-    } else if (class) {
-        uint64_t which =
-            k->pack(lanes, block, planes, e->blocks->nibbles + e->at * NIBBLE_BYTES, e->planes);
-        if (which)
-            put_escapes(e, lanes, block, planes, which);
-    }
+    const unsigned planes = class_bits(class);
+    if (!class)
+        return;
+    uint64_t which =
+        k->pack(lanes, block, planes, e->blocks->nibbles + e->at * NIBBLE_BYTES, e->planes);
+    if (which)
+        put_escapes(e, lanes, block, planes, which);
     e->planes += 8 * planes;
 }
 
 #define RUN 64u /* blocks whose classes are found at a time */
 
-static void find_classes(const struct blocks *blocks, const struct kernels *k,
-                         const struct lanes *lanes, size_t first, size_t n, uint8_t *class)
-{
-    uint32_t sum[RUN];
-    uint16_t bits[RUN];
-    if (blocks->huffman)
-        k->sums(lanes, first, n, sum);
-    else
-        k->unions(lanes, first, n, bits);
-    for (size_t i = 0; i < n; i++)
-        class[i] = (uint8_t)(blocks->huffman ? class_of(sum[i]) : bits_of(bits[i]));
-}
-
 static void encode_run(struct blocks_encoder *e, const struct kernels *k, const struct lanes *lanes,
                        size_t first, size_t n)
 {
-    const uint8_t *class = e->blocks->class + e->at;
-    find_classes(e->blocks, k, lanes, first, n, e->blocks->class + e->at);
+    uint8_t *class = e->blocks->class + e->at;
+    uint32_t sum[RUN];
+    if (!e->blocks->huffman) {
+        e->planes += k->thin(lanes, first, n, class, e->planes);
+        e->at += n;
+        return;
+    }
+    k->sums(lanes, first, n, sum);
+    for (size_t i = 0; i < n; i++)
+        class[i] = (uint8_t)class_of(sum[i]);
     for (size_t i = 0; i < n; i++, e->at++)
         encode_block(e, k, lanes, first + i, class[i]);
 }
@@ -285,11 +272,10 @@ ssize_t blocks_encode_end(struct blocks_encoder *e, struct sqy_ctx *ctx)
     struct extent extent;
     le_store32(e->out, (uint32_t)(to - e->out - 4));
     int r = put_coded(e, ctx, blocks->class, blocks->n, &to);
-    if (r < 0)
-        return r;
+    if (r < 0 || !blocks->huffman)
+        return r < 0 ? r : to - e->out;
     measure(blocks, &extent);
-    if (blocks->huffman)
-        sort_nibbles(blocks, &extent);
+    sort_nibbles(blocks, &extent);
     r = put_streams(e, ctx, &extent, &to);
     if (r >= 0)
         r = put_escape_lists(e, ctx, &to);
@@ -377,7 +363,10 @@ int blocks_decode_begin(struct blocks_decoder *d, const struct blocks *blocks, s
     d->planes = take(&in, n_planes);
     if (!d->planes)
         return -EBADMSG;
+    d->planes_end = d->planes + n_planes;
     r = take_coded(ctx, &in, blocks->class, blocks->n);
+    if (r >= 0 && !blocks->huffman)
+        return in.left ? -EBADMSG : check_classes(blocks);
     if (r >= 0)
         r = measure(blocks, &extent);
     if (r >= 0 && extent.planes != n_planes)
@@ -408,12 +397,32 @@ static int get_escapes(struct blocks_decoder *d, const struct lanes *lanes, size
     return 0;
 }
 
+static int decode_thin(struct blocks_decoder *d, const struct kernels *k, const struct lanes *lanes,
+                       size_t block)
+{
+    const size_t left = (size_t)(d->planes_end - d->planes);
+    uint8_t last[THIN_ROOM];
+    const uint8_t *in = d->planes;
+    if (left < THIN_ROOM) {
+        memset(last, 0, sizeof(last));
+        memcpy(last, in, left);
+        in = last;
+    }
+    const size_t len = k->thicken(in, d->blocks->class[d->at++], lanes, block);
+    if (len > left || len > THIN_ROOM)
+        return -EBADMSG;
+    d->planes += len;
+    return 0;
+}
+
 static int decode_block(struct blocks_decoder *d, const struct kernels *k,
                         const struct lanes *lanes, size_t block)
 {
-    const unsigned class = d->blocks->class[d->at++], planes = class_planes(d->blocks, class);
+    if (!d->blocks->huffman)
+        return decode_thin(d, k, lanes, block);
+    const unsigned class = d->blocks->class[d->at++], planes = class_bits(class);
     uint64_t which = 0;
-    if (!d->blocks->huffman || !class) {
+    if (!class) {
         k->join_low(d->planes, planes, lanes, block);
     } else {
         const uint8_t **nibbles = &d->stream[d->stream_of[class]];
@@ -440,5 +449,7 @@ int blocks_decode_group(struct blocks_decoder *d, const struct kernels *k, size_
 
 int blocks_decode_end(const struct blocks_decoder *d)
 {
-    return d->escape == d->escape_end && d->wide == d->wide_end ? 0 : -EBADMSG;
+    return d->planes == d->planes_end && d->escape == d->escape_end && d->wide == d->wide_end
+               ? 0
+               : -EBADMSG;
 }

@@ -1,7 +1,7 @@
 /* Blocks of 64 residuals, coded. A block has a class, the half octave of its sum, which says how many
  * low bits are noise. These are stored as they are; what is above them is coded with others of like
- * shape. Or, without an entropy coder, the class is the number of bits in use, and only these are
- * stored. Nobody outside codec/ includes this.
+ * shape. Or, without an entropy coder, the bits in use are stored as planes, the highest ones without
+ * their zeros. Nobody outside codec/ includes this.
  *
  * Two fields are coded together, group by group, so that residuals are coded while they are in the
  * nearest cache. */
@@ -53,7 +53,7 @@ ssize_t blocks_encode_end(struct blocks_encoder *e, struct sqy_ctx *ctx);
 
 struct blocks_decoder {
     const struct blocks *blocks;
-    const uint8_t *planes, *escape, *escape_end, *wide, *wide_end;
+    const uint8_t *planes, *planes_end, *escape, *escape_end, *wide, *wide_end;
     const uint8_t *stream[64]; /* where the next nibbles of each stream are */
     uint8_t stream_of[64];     /* of each class */
     size_t at, in_field[BLOCKS_FIELDS];

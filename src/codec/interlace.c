@@ -9,7 +9,7 @@
 #include "codec/samples.h"
 
 enum { ARG_ENTROPY };
-enum { MODE_CODED = 1, MODE_LITERAL = 2 }; /* or SAMPLES_STORED */
+enum { MODE_CODED = 1, MODE_LITERAL = 2, MODE_PLANES = 3 }; /* or SAMPLES_STORED */
 enum { FLAG_FOLLOWS = 1 };
 
 #define HEAD_BYTES 9u /* mode, flags, shift, base, samples */
@@ -164,6 +164,11 @@ static int decode_box(struct work *work, struct sqy_ctx *ctx, const uint8_t *in,
 
 /* ---- the head ---- */
 
+static uint8_t mode_of(const struct work *work)
+{
+    return work->blocks.huffman ? MODE_CODED : MODE_PLANES;
+}
+
 static size_t head_bytes(bool follows)
 {
     size_t taps = PREDICT_EVEN_TAPS + PREDICT_ODD_TAPS;
@@ -190,7 +195,7 @@ static const uint8_t *get_weights(const uint8_t *at, struct predict_weights *w, 
 static void put_head(const struct work *work, uint8_t *out)
 {
     const struct predict_model *m = &work->model;
-    out[0] = MODE_CODED;
+    out[0] = mode_of(work);
     out[1] = m->follows ? FLAG_FOLLOWS : 0;
     out[2] = (uint8_t)work->shift;
     le_store16(out + 3, (uint16_t)m->base);
@@ -207,7 +212,7 @@ static ssize_t get_head(struct work *work, const uint8_t *in, size_t len)
 {
     struct predict_model *m = &work->model;
     const struct shape *shape = work->lattice.shape;
-    if (len < HEAD_BYTES || in[0] != MODE_CODED || in[1] > FLAG_FOLLOWS ||
+    if (len < HEAD_BYTES || in[0] != mode_of(work) || in[1] > FLAG_FOLLOWS ||
         in[2] > (shape->size == 2 ? 15 : 0) || le_load32(in + 5) != (uint32_t)shape->n)
         return -EBADMSG;
     m->follows = in[1] & FLAG_FOLLOWS;
@@ -256,7 +261,7 @@ static ssize_t interlace_encode(struct sqy_ctx *ctx, const struct stage *stage,
     shift_lattice(&work.lattice, work.shift);
     work.model.base = mean_of_first_row(&work.lattice);
     lattice_set_base(&work.lattice, work.model.base);
-    predict_fit(&work.lattice, &work.model);
+    predict_fit(&work.lattice, &work.model, !work.blocks.huffman);
     put_head(&work, out);
     const size_t head = head_bytes(work.model.follows);
     ssize_t got = encode_box(&work, ctx, out + head);

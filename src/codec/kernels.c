@@ -119,11 +119,11 @@ const struct kernels kernels_scalar = {
     .residual = scalar_residual,
     .restore = scalar_restore,
     .sums = scalar_sums,
-    .unions = scalar_unions,
     .pack = scalar_pack,
     .unpack = scalar_unpack,
-    .split_low = scalar_split_low,
     .join_low = scalar_join_low,
+    .thin = scalar_thin,
+    .thicken = scalar_thicken,
     .turns = &turns_scalar,
 };
 

@@ -35,6 +35,12 @@ struct taps {
 #define PLANES_ROOM 128 /* bytes of 16 planes */
 #define CLIP        8   /* times the mean of its block is the most a number counts for */
 
+/* Blocks without an entropy coder. Class: bits in use, and THIN more where the highest plane is thin. */
+#define THIN         17u
+#define THIN_CLASSES (2 * THIN)
+#define THIN_BYTES   6u  /* that are not 0 in a thin plane, at most */
+#define THIN_ROOM    144 /* bytes of a block, and a little */
+
 /* Blocks in memory: column c of lane l of block b is z[b * step + l * stride + c]. */
 struct lanes {
     uint16_t *z;
@@ -65,10 +71,9 @@ struct kernels {
      * up to 32 after those of x, z and the taps read, and one before the taps. */
     void (*residual)(const struct taps *taps, const int16_t *x, size_t n, uint16_t *z);
     void (*restore)(const struct taps *taps, const uint16_t *z, size_t n, int16_t *x);
-    /* Of n blocks from `first` on: the sum of its numbers, none counted for more than CLIP times the
-     * mean; or the union of their bits. */
+    /* Of n blocks from `first` on the sum of its numbers, none counted for more than CLIP times the
+     * mean. */
     void (*sums)(const struct lanes *lanes, size_t first, size_t n, uint32_t *sum);
-    void (*unions)(const struct lanes *lanes, size_t first, size_t n, uint16_t *bits);
     /* A block's numbers without their low k bits (k < 16), 15 where they are more, as nibbles:
      * number i in the low half of byte i, number 32 + i in the high half. The low bits as k planes
      * of 8 bytes, number i at bit i: up to PLANES_ROOM bytes may be written, however few they are.
@@ -77,9 +82,15 @@ struct kernels {
                      uint8_t *planes);
     uint64_t (*unpack)(const uint8_t nibbles[32], const uint8_t *planes, unsigned k,
                        const struct lanes *lanes, size_t block);
-    /* The low k bits (k <= 16) alone, likewise. */
-    void (*split_low)(const struct lanes *lanes, size_t block, unsigned k, uint8_t *planes);
+    /* The low k bits (k <= 16) alone. */
     void (*join_low)(const uint8_t *planes, unsigned k, const struct lanes *lanes, size_t block);
+    /* n blocks from `first` on without an entropy coder, as codec/FORMAT.md has them: the class of
+     * each, and the rest to `out`, of which it returns the length. Up to THIN_ROOM bytes of `out` may
+     * be written for each block, however few they are. And a block back, of a class below
+     * THIN_CLASSES: returns how many of the THIN_ROOM bytes at `in`, all of which may be read, were
+     * its own; more than that where they are none of a block. */
+    size_t (*thin)(const struct lanes *lanes, size_t first, size_t n, uint8_t *class, uint8_t *out);
+    size_t (*thicken)(const uint8_t *in, unsigned class, const struct lanes *lanes, size_t block);
 
     const struct turns *turns; /* the loops of the contextual coder; codec/turns.h */
 };
@@ -108,14 +119,16 @@ static inline uint16_t *lanes_at(const struct lanes *lanes, size_t block, unsign
     void prefix##_residual(const struct taps *taps, const int16_t *x, size_t n, uint16_t *z);      \
     void prefix##_restore(const struct taps *taps, const uint16_t *z, size_t n, int16_t *x);       \
     void prefix##_sums(const struct lanes *lanes, size_t first, size_t n, uint32_t *sum);          \
-    void prefix##_unions(const struct lanes *lanes, size_t first, size_t n, uint16_t *bits);       \
     uint64_t prefix##_pack(const struct lanes *lanes, size_t block, unsigned k,                    \
                            uint8_t nibbles[32], uint8_t *planes);                                  \
     uint64_t prefix##_unpack(const uint8_t nibbles[32], const uint8_t *planes, unsigned k,         \
                              const struct lanes *lanes, size_t block);                             \
-    void prefix##_split_low(const struct lanes *lanes, size_t block, unsigned k, uint8_t *planes); \
     void prefix##_join_low(const uint8_t *planes, unsigned k, const struct lanes *lanes,           \
-                           size_t block)
+                           size_t block);                                                          \
+    size_t prefix##_thin(const struct lanes *lanes, size_t first, size_t n, uint8_t *class,        \
+                         uint8_t *out);                                                            \
+    size_t prefix##_thicken(const uint8_t *in, unsigned class, const struct lanes *lanes,          \
+                            size_t block)
 
 KERNELS_RESIDUAL(scalar);
 KERNELS_RESIDUAL(avx2);

@@ -226,11 +226,11 @@ const struct kernels *kernels_avx2(void)
         .residual = avx2_residual,
         .restore = avx2_restore,
         .sums = avx2_sums,
-        .unions = avx2_unions,
         .pack = avx2_pack,
         .unpack = avx2_unpack,
-        .split_low = avx2_split_low,
         .join_low = avx2_join_low,
+        .thin = avx2_thin,
+        .thicken = avx2_thicken,
         .turns = &turns_avx2,
     };
     const bool all = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2") &&

@@ -13,13 +13,15 @@
 
 #ifdef KERNELS_EMULATED
 #define AVX512
-#define NAME        "avx512, emulated"
-#define SUPPORTED() true
-#define TURNS       turns_scalar
+#define NAME          "avx512, emulated"
+#define SUPPORTED()   true
+#define TURNS         turns_scalar
+#define BLOCKS(which) scalar_##which
 #else
-#define AVX512 __attribute__((target("avx512f,avx512bw,avx512vl")))
-#define NAME   "avx512"
-#define TURNS  turns_avx2
+#define AVX512        __attribute__((target("avx512f,avx512bw,avx512vl")))
+#define NAME          "avx512"
+#define TURNS         turns_avx2
+#define BLOCKS(which) avx2_##which
 #define SUPPORTED()                                                                                \
     (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&                    \
      __builtin_cpu_supports("avx512vl"))
@@ -420,23 +422,6 @@ static AVX512 void avx512_sums(const struct lanes *lanes, size_t first, size_t n
 
 _Static_assert(BLOCK / CLIP == 8, "avx512_sums() shifts");
 
-static AVX512 void avx512_unions(const struct lanes *lanes, size_t first, size_t n, uint16_t *bits)
-{
-    for (size_t b = 0; b < n; b += 4) {
-        const size_t left = n - b;
-        uint32_t any[4];
-        __m512i v[LANES];
-        load_four(lanes, first + b, left, v);
-        for (unsigned l = 1; l < LANES; l++)
-            v[0] = _mm512_or_si512(v[0], v[l]);
-        v[0] = _mm512_or_si512(v[0], _mm512_shuffle_epi32(v[0], 0x4E));
-        v[0] = _mm512_or_si512(v[0], _mm512_shuffle_epi32(v[0], 0xB1));
-        _mm_storeu_si128((void *)any, firsts(v[0]));
-        for (size_t i = 0; i < 4 && i < left; i++)
-            bits[b + i] = (uint16_t)(any[i] | any[i] >> 16);
-    }
-}
-
 /* The n highest bits of 64 bytes, the highest to plane n - 1. */
 INLINE void split_bytes(__m512i bytes, unsigned n, uint8_t *planes)
 {
@@ -462,14 +447,6 @@ INLINE void split_low(const __m512i v[2], unsigned k, uint8_t *planes)
     if (k > 8)
         split_bytes(_mm512_packus_epi16(_mm512_srli_epi16(v[0], 8), _mm512_srli_epi16(v[1], 8)), 8,
                     planes + 64);
-}
-
-static AVX512 void avx512_split_low(const struct lanes *lanes, size_t block, unsigned k,
-                                    uint8_t *planes)
-{
-    __m512i v[2];
-    load_block(lanes, block, v);
-    split_low(v, k, planes);
 }
 
 INLINE uint64_t are15(__m512i bytes)
@@ -558,11 +535,11 @@ const struct kernels *kernels_avx512(void)
         .residual = avx512_residual,
         .restore = avx512_restore,
         .sums = avx512_sums,
-        .unions = avx512_unions,
         .pack = avx512_pack,
         .unpack = avx512_unpack,
-        .split_low = avx512_split_low,
         .join_low = avx512_join_low,
+        .thin = BLOCKS(thin),
+        .thicken = BLOCKS(thicken),
         .turns = &TURNS,
     };
     return SUPPORTED() ? &avx512 : NULL;

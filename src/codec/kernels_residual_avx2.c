@@ -3,6 +3,7 @@
 #if defined(__x86_64__) && defined(__GNUC__)
 
 #include <immintrin.h>
+#include <stdbool.h>
 #include <string.h>
 
 #define AVX2   __attribute__((target("avx2")))
@@ -211,24 +212,6 @@ AVX2 void avx2_sums(const struct lanes *lanes, size_t first, size_t n, uint32_t 
     }
 }
 
-AVX2 void avx2_unions(const struct lanes *lanes, size_t first, size_t n, uint16_t *bits)
-{
-    for (size_t b = 0; b < n; b++) {
-        const size_t other = b + 1 < n ? b + 1 : b;
-        __m256i v[LANES];
-        load_two(lanes, first + b, first + other, v);
-#pragma GCC unroll 7
-        for (unsigned l = 1; l < LANES; l++)
-            v[0] = _mm256_or_si256(v[0], v[l]);
-        v[0] = _mm256_or_si256(v[0], _mm256_shuffle_epi32(v[0], 0x4E));
-        v[0] = _mm256_or_si256(v[0], _mm256_shuffle_epi32(v[0], 0xB1));
-        v[0] = _mm256_or_si256(v[0], _mm256_srli_epi32(v[0], 16));
-        bits[b] = (uint16_t)_mm256_extract_epi16(v[0], 0);
-        bits[other] = (uint16_t)_mm256_extract_epi16(v[0], 8);
-        b = other;
-    }
-}
-
 /* ---- blocks: to planes ---- */
 
 INLINE __m256i load_lanes(const uint16_t *z, size_t stride, unsigned a, unsigned b)
@@ -292,13 +275,6 @@ INLINE void split_low(const __m256i v[4], unsigned k, uint8_t *planes)
         m[i] = _mm256_srli_epi16(v[i], 8);
     narrow(m, bytes);
     split_bytes(bytes, 8, planes + 64);
-}
-
-AVX2 void avx2_split_low(const struct lanes *lanes, size_t block, unsigned k, uint8_t *planes)
-{
-    __m256i v[4];
-    load_block(lanes, block, v);
-    split_low(v, k, planes);
 }
 
 AVX2 uint64_t avx2_pack(const struct lanes *lanes, size_t block, unsigned k, uint8_t nibbles[32],
@@ -424,6 +400,204 @@ AVX2 uint64_t avx2_unpack(const uint8_t nibbles[32], const uint8_t *planes, unsi
         store_wide(lanes, block, h, by, p, high);
     }
     return are15(h);
+}
+
+/* ---- blocks without an entropy coder ---- */
+
+/* For a mask of bytes: where each byte that is set comes from when they move together, and where it
+ * was when they move apart. */
+#define TERM(m, i)                                                                                 \
+    ((m) >> (i)&1 ? (uint64_t)(i) << 8 * __builtin_popcount((m) & ((1u << (i)) - 1)) : 0)
+#define TOGETHER(m)                                                                                \
+    (TERM(m, 1) | TERM(m, 2) | TERM(m, 3) | TERM(m, 4) | TERM(m, 5) | TERM(m, 6) | TERM(m, 7))
+#define FROM(m, i)                                                                                 \
+    ((uint64_t)((m) >> (i)&1 ? __builtin_popcount((m) & ((1u << (i)) - 1)) : 0x80) << 8 * (i))
+#define APART(m)                                                                                   \
+    (FROM(m, 0) | FROM(m, 1) | FROM(m, 2) | FROM(m, 3) | FROM(m, 4) | FROM(m, 5) | FROM(m, 6) |    \
+     FROM(m, 7))
+#define OF4(each, m)  each(m), each((m) + 1u), each((m) + 2u), each((m) + 3u)
+#define OF16(each, m) OF4(each, m), OF4(each, (m) + 4u), OF4(each, (m) + 8u), OF4(each, (m) + 12u)
+#define OF64(each, m)                                                                              \
+    OF16(each, m), OF16(each, (m) + 16u), OF16(each, (m) + 32u), OF16(each, (m) + 48u)
+#define OF_ALL(each) OF64(each, 0u), OF64(each, 64u), OF64(each, 128u), OF64(each, 192u)
+
+static const uint64_t together[256] = {OF_ALL(TOGETHER)}, apart[256] = {OF_ALL(APART)};
+
+#define BITS   __attribute__((target("avx2,popcnt")))
+#define COUNTS static inline __attribute__((always_inline)) BITS
+
+COUNTS uint64_t shuffle8(__m128i v, uint64_t from)
+{
+    const __m128i by = _mm_cvtsi64_si128((long long)from);
+    return (uint64_t)_mm_cvtsi128_si64(_mm_shuffle_epi8(v, by));
+}
+
+/* Without the bytes that are 0, where that is worth it. Returns the length. Which of both it is cannot
+ * be guessed: no branch, and nothing that looks as if one would do. */
+COUNTS size_t put_top(uint64_t plane, uint8_t *class, uint8_t *to)
+{
+    const __m128i v = _mm_cvtsi64_si128((long long)plane);
+    const int zeros = _mm_movemask_epi8(_mm_cmpeq_epi8(v, _mm_setzero_si128()));
+    const unsigned mask = (uint8_t)~zeros, used = (unsigned)__builtin_popcount(mask);
+    uint64_t thin = (uint64_t)0 - (used <= THIN_BYTES);
+    __asm__("" : "+r"(thin));
+    plane ^= (plane ^ (mask | shuffle8(v, together[mask]) << 8)) & thin;
+    memcpy(to, &plane, 8);
+    *class = (uint8_t)(*class + (THIN & thin));
+    return 8 - ((7 - used) & thin);
+}
+
+/* The highest bits of 64 bytes. */
+COUNTS uint64_t highest(__m256i a, __m256i b)
+{
+    const uint32_t low = (uint32_t)_mm256_movemask_epi8(a);
+    const uint32_t high = (uint32_t)_mm256_movemask_epi8(b);
+    return low | (uint64_t)high << 32;
+}
+
+/* The union of a block's bits has as many as its largest number. */
+COUNTS unsigned bits_in_use(const __m256i v[4])
+{
+    const __m256i any = _mm256_or_si256(_mm256_or_si256(v[0], v[1]), _mm256_or_si256(v[2], v[3]));
+    const __m128i half =
+        _mm_or_si128(_mm256_castsi256_si128(any), _mm256_extracti128_si256(any, 1));
+    const __m128i least = _mm_minpos_epu16(_mm_xor_si128(half, _mm_set1_epi8(-1)));
+    const unsigned most = 0xffff ^ (unsigned)_mm_extract_epi16(least, 0);
+    return 31 - (unsigned)__builtin_clz(2 * most + 1);
+}
+
+INLINE __m256i nibbles_in(__m256i a, __m256i b)
+{
+    const __m256i mask = _mm256_set1_epi8(15);
+    return _mm256_or_si256(_mm256_and_si256(a, mask),
+                           _mm256_slli_epi16(_mm256_and_si256(b, mask), 4));
+}
+
+/* The low n <= 8 bits of 64 bytes. All parts are written, and then those that are none over again. */
+COUNTS size_t put_low(const __m256i bytes[2], unsigned n, uint8_t *out)
+{
+    const __m256i mask = _mm256_set1_epi8(3);
+    const __m128i two = _mm_cvtsi32_si128((int)n & 4), one = _mm_cvtsi32_si128(8 - (int)n);
+    uint8_t *to = out;
+    store(to, nibbles_in(bytes[0], bytes[1]));
+    to += n >= 4 ? 32 : 0;
+    store(to, nibbles_in(_mm256_srli_epi16(bytes[0], 4), _mm256_srli_epi16(bytes[1], 4)));
+    to += n & 8 ? 32 : 0;
+    const __m256i a = _mm256_and_si256(_mm256_srl_epi16(bytes[0], two), mask);
+    const __m256i b = _mm256_and_si256(_mm256_srl_epi16(bytes[1], two), mask);
+    const __m256i twos = _mm256_or_si256(a, _mm256_slli_epi16(b, 2));
+    const __m128i high = _mm_slli_epi16(_mm256_extracti128_si256(twos, 1), 4);
+    _mm_storeu_si128((void *)to, _mm_or_si128(_mm256_castsi256_si128(twos), high));
+    to += n & 2 ? 16 : 0;
+    const uint64_t plane =
+        highest(_mm256_sll_epi16(bytes[0], one), _mm256_sll_epi16(bytes[1], one));
+    memcpy(to, &plane, 8);
+    return (size_t)(to - out) + (n & 1 ? 8 : 0);
+}
+
+COUNTS size_t thin_block(const struct lanes *lanes, size_t block, uint8_t *class, uint8_t *out)
+{
+    const __m256i byte = _mm256_set1_epi16(0xff);
+    __m256i v[4], m[4], bytes[2];
+    load_block(lanes, block, v);
+    const unsigned all = bits_in_use(v), rest = all - 1;
+    *class = (uint8_t)all;
+    if (!all)
+        return 0;
+    const __m128i up = _mm_cvtsi32_si128(16 - (int)all);
+    for (int i = 0; i < 4; i++)
+        m[i] = _mm256_sll_epi16(v[i], up); /* packing keeps the sign */
+    size_t n = put_top(highest(_mm256_packs_epi16(m[0], m[1]), _mm256_packs_epi16(m[2], m[3])),
+                       class, out);
+    for (int i = 0; i < 4; i++)
+        m[i] = _mm256_and_si256(v[i], byte);
+    narrow(m, bytes);
+    n += put_low(bytes, rest < 8 ? rest : 8, out + n);
+    if (rest > 8) {
+        for (int i = 0; i < 4; i++)
+            m[i] = _mm256_srli_epi16(v[i], 8);
+        narrow(m, bytes);
+        n += put_low(bytes, rest - 8, out + n);
+    }
+    return n;
+}
+
+BITS size_t avx2_thin(const struct lanes *lanes, size_t first, size_t n, uint8_t *class,
+                      uint8_t *out)
+{
+    const struct lanes own = *lanes; /* bytes that are written might be its own otherwise */
+    uint8_t *to = out;
+    for (size_t b = 0; b < n; b++)
+        to += thin_block(&own, first + b, class + b, to);
+    return (size_t)(to - out);
+}
+
+/* In the order of p: a byte of all ones where the bit of a plane is set. */
+COUNTS void bits_of(uint64_t plane, __m256i p[2])
+{
+    const __m256i bit = _mm256_set1_epi64x((long long)0x8040201008040201);
+    const __m256i from =
+        _mm256_setr_epi64x(0, 0x0101010101010101, 0x0404040404040404, 0x0505050505050505);
+    const __m256i v = _mm256_set1_epi64x((long long)plane);
+    p[0] = _mm256_cmpeq_epi8(_mm256_and_si256(_mm256_shuffle_epi8(v, from), bit), bit);
+    p[1] = _mm256_shuffle_epi8(v, _mm256_add_epi8(from, _mm256_set1_epi8(2)));
+    p[1] = _mm256_cmpeq_epi8(_mm256_and_si256(p[1], bit), bit);
+}
+
+/* The low n <= 8 bits of numbers; returns how many bytes these took. */
+COUNTS size_t get_low(const uint8_t *in, unsigned n, __m256i p[2])
+{
+    const __m256i nibble = _mm256_set1_epi8(n >= 4 ? 15 : 0),
+                  pair = _mm256_set1_epi8(n & 2 ? 3 : 0);
+    const __m256i bit = _mm256_set1_epi8((char)(n & 1 ? 1 << (n - 1) : 0));
+    const __m128i by = _mm_cvtsi32_si128((int)n & 4);
+    const uint8_t *at = in + (n >= 4 ? 32 : 0);
+    __m256i ones[2], twos;
+    uint64_t plane;
+    p[0] = _mm256_and_si256(nibbles_of(in), nibble);
+    p[1] = _mm256_and_si256(nibbles_of(in + 16), nibble);
+    if (n & 8) {
+        p[0] = _mm256_or_si256(p[0], _mm256_slli_epi16(nibbles_of(at), 4));
+        p[1] = _mm256_or_si256(p[1], _mm256_slli_epi16(nibbles_of(at + 16), 4));
+        return 64;
+    }
+    twos = _mm256_broadcastsi128_si256(_mm_loadu_si128((const void *)at));
+    at += n & 2 ? 16 : 0;
+    memcpy(&plane, at, 8);
+    bits_of(plane, ones);
+    for (int i = 0; i < 2; i++) {
+        const __m256i v = _mm256_srlv_epi64(twos, i ? _mm256_setr_epi64x(4, 4, 6, 6)
+                                                    : _mm256_setr_epi64x(0, 0, 2, 2));
+        p[i] = _mm256_or_si256(p[i], _mm256_sll_epi16(_mm256_and_si256(v, pair), by));
+        p[i] = _mm256_or_si256(p[i], _mm256_and_si256(ones[i], bit));
+    }
+    return (size_t)(at - in) + (n & 1 ? 8 : 0);
+}
+
+BITS size_t avx2_thicken(const uint8_t *in, unsigned class, const struct lanes *lanes, size_t block)
+{
+    const bool thin = class >= THIN;
+    const unsigned all = class - (thin ? THIN : 0), rest = all ? all - 1 : 0;
+    __m256i p[2], high[2], top[2];
+    uint64_t v;
+    memcpy(&v, in, 8);
+    const unsigned mask = v & 255, used = (unsigned)__builtin_popcount(mask);
+    const uint64_t wide = shuffle8(_mm_cvtsi64_si128((long long)(v >> 8)), apart[mask]);
+    v = !all ? 0 : thin ? wide : v;
+    size_t n = thin ? 1 + used : all ? 8 : 0;
+    bits_of(v, top);
+    n += get_low(in + n, rest < 8 ? rest : 8, p);
+    high[0] = high[1] = _mm256_setzero_si256();
+    if (rest > 8)
+        n += get_low(in + n, rest - 8, high);
+    const __m256i low_bit = _mm256_set1_epi8((char)(1u << rest));
+    const __m256i high_bit = _mm256_set1_epi8((char)(1u << rest >> 8));
+    for (int i = 0; i < 2; i++) {
+        p[i] = _mm256_or_si256(p[i], _mm256_and_si256(top[i], low_bit));
+        high[i] = _mm256_or_si256(high[i], _mm256_and_si256(top[i], high_bit));
+    }
+    store_block(lanes, block, p, high);
+    return thin && used > THIN_BYTES ? THIN_ROOM + 1 : n;
 }
 
 #endif

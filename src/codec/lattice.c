@@ -85,14 +85,25 @@ void lattice_close_ends(const struct lattice *lattice, size_t layer, size_t row)
     even[lattice->even] = odd[lattice->odd] = even[lattice->even - 1];
 }
 
+#define AHEAD 8192u /* bytes: the box may come from memory, where each page begins anew */
+
+static void fetch_ahead(const uint8_t *row, size_t len, const uint8_t *end)
+{
+    const size_t left = (size_t)(end - row);
+    for (size_t i = AHEAD; i < AHEAD + len && i < left; i += 64)
+        __builtin_prefetch(row + i);
+}
+
 void lattice_load(const struct lattice *lattice, const struct kernels *k, const uint8_t *in)
 {
     const struct shape *shape = lattice->shape;
     const size_t row_bytes = shape->width * shape->size;
+    const uint8_t *end = in + shape->n * shape->size;
     for (size_t layer = 0; layer < lattice->layers; layer++) {
         const uint8_t *plane = in + layer / shape->spp * shape->rows * row_bytes;
         for (size_t row = 0; row < lattice->rows; row++) {
             int16_t *even = lattice_even(lattice, layer, row), *odd = even + lattice->stride;
+            fetch_ahead(plane + row * row_bytes, row_bytes, end);
             if (shape->spp == 1 && shape->size == 2)
                 k->part(plane + row * row_bytes, lattice->width, samples_flip(shape), even, odd);
             else

@@ -43,7 +43,8 @@ void predict_taps(const struct lattice *lattice, size_t layer, size_t row, unsig
 void predict_row(const struct lattice *lattice, const struct predict_model *model, size_t layer,
                  size_t row, unsigned phase, struct taps *taps);
 
-/* predict_fit.c: weights that leave the smallest residuals, in the measure of what they cost to code. */
-void predict_fit(const struct lattice *lattice, struct predict_model *model);
+/* predict_fit.c: weights that leave the smallest residuals, in the measure of what they cost to code.
+ * `fast`: from fewer samples. */
+void predict_fit(const struct lattice *lattice, struct predict_model *model, bool fast);
 
 #endif

@@ -15,14 +15,16 @@
 #include "codec/classes.h"
 #include "codec/normal.h"
 
-#define N_WINDOWS  48u
-#define WINDOW     CLASS_WINDOW /* samples of one half of a row, a multiple of FIT_LANES */
-#define N_SAMPLES  (N_WINDOWS * WINDOW)
-#define N_ROUNDS   2
-#define N_FEATURES 8u /* at most, without the constant */
-#define FIT_LANES  8u
+#define N_WINDOWS    48u
+#define FAST_WINDOWS 16u          /* cost 0.1 % of the ratio */
+#define WINDOW       CLASS_WINDOW /* samples of one half of a row, a multiple of FIT_LANES */
+#define N_SAMPLES    (N_WINDOWS * WINDOW)
+#define N_ROUNDS     2
+#define N_FEATURES   8u /* at most, without the constant */
+#define FIT_LANES    8u
 /* Bits a sample by which weights must do better than none: fitted to a sample, they always seem to. */
 #define FLAT_BONUS 0.010
+#define FLAT_GAIN  1.0 /* more than that rounds do not save where there is one value for all */
 /* Where no window has a smaller mean residual, the lowest bit is noise: no need to try. */
 #define NOISY       1.25f
 #define NOISY_SAVED 0.01   /* bits a sample that rounding up saves there: a vote, no measure */
@@ -39,10 +41,11 @@ static const float odd_prior[N_FEATURES] = {0.25f, 0.25f, 0.125f};
 struct fit {
     const uint8_t *feature; /* of each tap */
     const float *prior;
-    unsigned n_taps, n_features, n_windows, window; /* samples of one */
-    unsigned centre;                                /* the feature of one tap that takes rounding */
-    float mean[N_FEATURES + 1];                     /* of features, and of what is predicted */
-    float at[N_FEATURES + 1][N_SAMPLES];            /* less their means; last: what is predicted */
+    unsigned n_taps, n_features;
+    unsigned n_windows, n_samples;
+    unsigned centre;                     /* the feature of one tap that takes rounding */
+    float mean[N_FEATURES + 1];          /* of features, and of what is predicted */
+    float at[N_FEATURES + 1][N_SAMPLES]; /* less their means; last: what is predicted */
     float residual[N_SAMPLES], weight[N_SAMPLES];
     float quietest;                     /* least mean |residual| of a window, and a little */
     double coefficient[N_FEATURES + 1]; /* of features, and the constant */
@@ -55,14 +58,15 @@ struct half {
 
 /* Sums of products over all samples of `a` with each row, in FIT_LANES lanes, which are then added
  * up. An addition waits for the one before it in its lane: four rows at a time wait together. */
-static void dots(const float *a, const float *const rows[], unsigned n_rows, double *out)
+static void dots(unsigned n, const float *a, const float *const rows[], unsigned n_rows,
+                 double *out)
 {
     for (unsigned r = 0; r < n_rows; r += 4) {
         const float *at[4];
         struct half sum[4][2] = {0}, x[2], y[2];
         for (unsigned j = 0; j < 4; j++)
             at[j] = rows[r + j < n_rows ? r + j : n_rows - 1];
-        for (unsigned i = 0; i < N_SAMPLES; i += FIT_LANES) {
+        for (unsigned i = 0; i < n; i += FIT_LANES) {
             memcpy(x, a + i, sizeof(x));
 #pragma GCC unroll 4
             for (unsigned j = 0; j < 4; j++) {
@@ -82,10 +86,10 @@ static void dots(const float *a, const float *const rows[], unsigned n_rows, dou
 }
 
 /* In lanes, as above; exact for whole numbers. */
-static double sum_of(const float *v)
+static double sum_of(const float *v, unsigned n)
 {
     double lane[FIT_LANES] = {0}, sum = 0;
-    for (unsigned i = 0; i < N_SAMPLES; i += FIT_LANES) {
+    for (unsigned i = 0; i < n; i += FIT_LANES) {
         for (unsigned l = 0; l < FIT_LANES; l++)
             lane[l] += (double)v[i + l];
     }
@@ -118,14 +122,14 @@ static void take_sample(struct fit *fit, const struct lattice *lattice, unsigned
     const size_t first = across && lattice->layers > 1 ? lattice->rows : 0;
     const size_t n_rows = lattice->layers * lattice->rows - first;
     const size_t half = lattice->odd;
-    for (unsigned w = 0; w < N_WINDOWS; w++) {
+    for (unsigned w = 0; w < fit->n_windows; w++) {
         struct taps taps;
-        const size_t at = first + (2 * w + 1) * n_rows / (2 * N_WINDOWS);
+        const size_t at = first + (2 * w + 1) * n_rows / (2 * fit->n_windows);
         size_t layer = at / lattice->rows, row = at % lattice->rows;
         if (!row && lattice->rows > 1)
             row = 1; /* what lies above the first row is nothing to learn from */
         predict_taps(lattice, layer, row, phase, across, &taps);
-        const size_t from = (half - WINDOW) * ((w * 19) % N_WINDOWS) / (N_WINDOWS - 1);
+        const size_t from = (half - WINDOW) * ((w * 19) % fit->n_windows) / (fit->n_windows - 1);
         const int16_t *x = lattice_even(lattice, layer, row);
         take_window(fit, w, &taps, phase == PREDICT_EVEN ? x : x + lattice->stride, from);
     }
@@ -136,8 +140,8 @@ static void centre_sample(struct fit *fit)
     for (unsigned f = 0; f <= N_FEATURES; f++) {
         if (f >= fit->n_features && f < N_FEATURES)
             continue;
-        fit->mean[f] = (float)(sum_of(fit->at[f]) / N_SAMPLES);
-        for (unsigned i = 0; i < N_SAMPLES; i++)
+        fit->mean[f] = (float)(sum_of(fit->at[f], fit->n_samples) / fit->n_samples);
+        for (unsigned i = 0; i < fit->n_samples; i++)
             fit->at[f][i] -= fit->mean[f];
     }
 }
@@ -149,14 +153,14 @@ static double measure(struct fit *fit)
 {
     double cost = 0;
     fit->quietest = INFINITY;
-    for (unsigned i = 0; i < N_SAMPLES; i++)
+    for (unsigned i = 0; i < fit->n_samples; i++)
         fit->residual[i] = fit->at[N_FEATURES][i] - (float)fit->coefficient[N_FEATURES];
     for (unsigned f = 0; f < fit->n_features; f++) {
         const float c = (float)fit->coefficient[f];
-        for (unsigned i = 0; i < N_SAMPLES; i++)
+        for (unsigned i = 0; i < fit->n_samples; i++)
             fit->residual[i] -= c * fit->at[f][i];
     }
-    for (unsigned w = 0; w < N_WINDOWS; w++) {
+    for (unsigned w = 0; w < fit->n_windows; w++) {
         float *r = fit->residual + w * WINDOW, *weight = fit->weight + w * WINDOW;
         float lane[FIT_LANES] = {0}, s = 0;
         for (unsigned i = 0; i < WINDOW; i += FIT_LANES) {
@@ -173,7 +177,7 @@ static double measure(struct fit *fit)
         cost += (double)log2f(s);
         fit->quietest = s < fit->quietest ? s : fit->quietest;
     }
-    return cost / N_WINDOWS;
+    return cost / fit->n_windows;
 }
 
 /* One step: the normal equations under the present weights, drawn a little towards the prior. */
@@ -184,16 +188,16 @@ static void improve(struct fit *fit)
     float weighted[N_SAMPLES];
     const float *rows[N_FEATURES + 1];
     const unsigned n = fit->n_features;
-    const double total = sum_of(fit->weight);
+    const double total = sum_of(fit->weight, fit->n_samples);
     normal_clear(&normal, n + 1);
     for (unsigned f = 0; f < n; f++)
         rows[f] = fit->at[f];
     rows[n] = fit->at[N_FEATURES];
-    dots(fit->weight, rows, n + 1, by_weight);
+    dots(fit->n_samples, fit->weight, rows, n + 1, by_weight);
     for (unsigned f = 0; f < n; f++) {
-        for (unsigned i = 0; i < N_SAMPLES; i++)
+        for (unsigned i = 0; i < fit->n_samples; i++)
             weighted[i] = fit->weight[i] * fit->at[f][i];
-        dots(weighted, rows + f, n + 1 - f, with);
+        dots(fit->n_samples, weighted, rows + f, n + 1 - f, with);
         for (unsigned g = f; g < n; g++)
             normal.a[g][f] = with[g - f];
         normal.a[n][f] = by_weight[f];
@@ -242,13 +246,16 @@ static double iterate(struct fit *fit)
     return cost;
 }
 
-/* Just one value for all: best where there is nothing but noise. */
-static double fit_constant(struct fit *fit)
+/* Just one value for all: best where there is nothing but noise. Costs `than` at most, or is not looked
+ * for further than that. */
+static double fit_constant(struct fit *fit, double than)
 {
     const unsigned n_features = fit->n_features;
     memset(fit->coefficient, 0, sizeof(fit->coefficient));
     fit->n_features = 0;
-    double cost = iterate(fit);
+    double cost = measure(fit);
+    if (cost < than + FLAT_GAIN)
+        cost = iterate(fit);
     fit->n_features = n_features;
     return cost;
 }
@@ -259,11 +266,13 @@ struct cost {
     double size, saved;
 };
 
-static double saved_by_rounding_up(const struct fit *fit)
+static double saved_by_rounding_up(struct fit *fit)
 {
     if (fit->quietest > NOISY)
         return NOISY_SAVED;
-    return classes_cost(fit->residual, N_SAMPLES, 0.5f) - classes_cost(fit->residual, N_SAMPLES, 1);
+    measure(fit);
+    return classes_cost(fit->residual, fit->n_samples, 0.5f) -
+           classes_cost(fit->residual, fit->n_samples, 1);
 }
 
 static void fit_half(struct fit *fit, const struct lattice *lattice, unsigned phase, bool across,
@@ -277,15 +286,18 @@ static void fit_half(struct fit *fit, const struct lattice *lattice, unsigned ph
     fit->centre = even ? 0 : 1;
     take_sample(fit, lattice, phase, across);
     centre_sample(fit);
-    const double flat = fit_constant(fit), constant = fit->coefficient[N_FEATURES];
     for (unsigned f = 0; f < N_FEATURES; f++)
         fit->coefficient[f] = (double)fit->prior[f];
     fit->coefficient[N_FEATURES] = 0;
-    double cost = iterate(fit);
+    double cost = iterate(fit), fitted[N_FEATURES + 1];
+    const float quietest = fit->quietest;
+    memcpy(fitted, fit->coefficient, sizeof(fitted));
+    const double flat = fit_constant(fit, cost);
     if (flat < cost + FLAT_BONUS) {
-        memset(fit->coefficient, 0, sizeof(fit->coefficient));
-        fit->coefficient[N_FEATURES] = constant;
-        cost = measure(fit);
+        cost = flat;
+    } else {
+        memcpy(fit->coefficient, fitted, sizeof(fitted));
+        fit->quietest = quietest;
     }
     round_weights(fit, out);
     sum->size += cost;
@@ -312,9 +324,11 @@ static void round_up(struct predict_weights weights[PREDICT_PHASES])
 /* Rounded to the nearest, predictions leave something around 0: best where much of it is 0. Rounded up,
  * it lies around -1/2, and 0 and -1, 1 and -2, ... are as likely in pairs: best where the lowest bit is
  * stored as it is. For both halves alike, as they share their codes. */
-void predict_fit(const struct lattice *lattice, struct predict_model *model)
+void predict_fit(const struct lattice *lattice, struct predict_model *model, bool fast)
 {
     struct fit fit;
+    fit.n_windows = fast ? FAST_WINDOWS : N_WINDOWS;
+    fit.n_samples = fit.n_windows * WINDOW;
     struct cost within = {0}, across = {0};
     memset(model->within, 0, sizeof(model->within));
     memset(model->across, 0, sizeof(model->across));

@@ -17,7 +17,6 @@ struct timed_memory {
     uint8_t in[TIMED_BYTES + 512], out[2 * TIMED_BYTES + 1024];
     uint16_t numbers[TIMED_BYTES / 2 + 512]; /* as residuals are: mostly small */
     uint32_t sum[TIMED_BYTES / 2 / BLOCK];
-    uint16_t bits[TIMED_BYTES / 2 / BLOCK];
 };
 
 /* What works once on TIMED_BYTES of samples. */

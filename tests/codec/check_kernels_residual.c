@@ -108,28 +108,21 @@ static void check_residual_and_restore(const struct kernels *k)
 static void check_blocks(const struct kernels *k, size_t stride, size_t step, enum kind kind)
 {
     enum { N = 5, NUMBERS = 8 * 64 };
-    uint16_t z[NUMBERS], back[2][NUMBERS], bits[2][N];
+    uint16_t z[NUMBERS], back[2][NUMBERS];
     uint32_t sum[2][N];
     uint8_t nibbles[2][32], planes[2][PLANES_ROOM];
     const struct lanes lanes = {z, stride, step};
     fill(z, NUMBERS, kind, step);
     for (unsigned n = 0; n <= N; n++) {
         memset(sum, 0xA5, sizeof(sum));
-        memset(bits, 0xA5, sizeof(bits));
         kernels_scalar.sums(&lanes, N - n, n, sum[0]);
         k->sums(&lanes, N - n, n, sum[1]);
         check(sum[0], sum[1], sizeof(sum[0]), k, "sums", step, kind);
-        kernels_scalar.unions(&lanes, N - n, n, bits[0]);
-        k->unions(&lanes, N - n, n, bits[1]);
-        check(bits[0], bits[1], sizeof(bits[0]), k, "unions", step, kind);
     }
     for (unsigned low = 0; low <= 16; low++) {
         for (unsigned b = 0; b < N; b++) {
-            memset(planes, 0xA5, sizeof(planes));
             memset(back, 0, sizeof(back));
-            kernels_scalar.split_low(&lanes, b, low, planes[0]);
-            k->split_low(&lanes, b, low, planes[1]);
-            check(planes[0], planes[1], 8 * low, k, "split_low", low, kind);
+            fill(planes[0], sizeof(planes[0]) / 2, RANDOM, low + b);
             for (unsigned i = 0; i < 2; i++) {
                 const struct kernels *by = i ? k : &kernels_scalar;
                 by->join_low(planes[0], low, &(struct lanes){back[i], stride, step}, b);
@@ -161,25 +154,99 @@ static void check_all_blocks(const struct kernels *k)
     }
 }
 
+/* Every width of block, with few numbers that need all of it and with many. */
+static void fill_wide(uint16_t *z, size_t n, unsigned width, unsigned rare, uint64_t seed)
+{
+    for (size_t i = 0; i < n; i++) {
+        const unsigned w = width && util_random(&seed) >> 11 & rare ? width - 1 : width;
+        z[i] = (uint16_t)(util_random(&seed) >> 11 & ((1u << w) - 1));
+    }
+}
+
+static size_t thicken_all(const struct kernels *k, const uint8_t *in, const uint8_t *class,
+                          const struct lanes *to, size_t n)
+{
+    size_t at = 0;
+    for (size_t b = 0; b < n; b++)
+        at += k->thicken(in + at, class[b], to, b);
+    return at;
+}
+
+static void check_thin_blocks(const struct kernels *k, size_t stride, size_t step, unsigned width,
+                              unsigned rare)
+{
+    enum { N = 5, NUMBERS = 8 * 64 };
+    static uint8_t coded[2][(N + 1) * THIN_ROOM];
+    uint16_t z[NUMBERS], back[NUMBERS];
+    uint8_t class[2][N];
+    const struct lanes lanes = {z, stride, step}, to = {back, stride, step};
+    fill_wide(z, NUMBERS, width, rare, width + stride);
+    memset(class, 0xA5, sizeof(class));
+    const size_t len = kernels_scalar.thin(&lanes, 0, N, class[0], coded[0]);
+    assert_int_equal(k->thin(&lanes, 0, N, class[1], coded[1]), len);
+    assert_in_range(len, 0, N * 8 * width);
+    check(class[0], class[1], N, k, "classes of thin", width, rare);
+    check(coded[0], coded[1], len, k, "thin", width, rare);
+    memset(back, 0xA5, sizeof(back));
+    assert_int_equal(thicken_all(k, coded[1], class[1], &to, N), len);
+    for (unsigned b = 0; b < N; b++) {
+        for (unsigned i = 0; i < BLOCK; i++)
+            assert_int_equal(*lanes_at(&lanes, b, i), *lanes_at(&to, b, i));
+    }
+}
+
+static void check_thin_and_thicken(const struct kernels *k)
+{
+    for (unsigned width = 0; width <= 16; width++) {
+        for (unsigned rare = 0; rare < 256; rare = 2 * rare + 1) {
+            check_thin_blocks(k, 64, 8, width, rare);
+            check_thin_blocks(k, 8, 64, width, rare);
+        }
+    }
+}
+
+/* Whatever stands there, all versions make the same of it, or all refuse it. */
+static void check_thicken_of_anything(const struct kernels *k)
+{
+    uint64_t seed = 1;
+    for (unsigned round = 0; round < 200; round++) {
+        for (unsigned class = 0; class < THIN_CLASSES; class ++) {
+            uint8_t in[THIN_ROOM];
+            uint16_t z[2][BLOCK];
+            if (class == THIN)
+                continue; /* a thin plane of none */
+            for (unsigned i = 0; i < THIN_ROOM; i++)
+                in[i] = (uint8_t)(util_random(&seed) >> 11);
+            const size_t want = kernels_scalar.thicken(in, class, &(struct lanes){z[0], 8, 64}, 0);
+            const size_t got = k->thicken(in, class, &(struct lanes){z[1], 8, 64}, 0);
+            assert_int_equal(want, got);
+            if (want <= THIN_ROOM)
+                check(z[0], z[1], sizeof(z[0]), k, "thicken", round, class);
+            else
+                assert_true(class > THIN && __builtin_popcount(in[0]) > (int)THIN_BYTES);
+        }
+    }
+}
+
 /* Or a block of small numbers would pass for one of zeros. */
 static void check_a_sum_is_zero_only_where_all_is(const struct kernels *k)
 {
     for (unsigned i = 0; i < BLOCK; i++) {
-        uint16_t z[BLOCK] = {0}, bits;
+        uint16_t z[BLOCK] = {0};
         uint32_t sum;
         const struct lanes lanes = {z, 8, 64};
         z[i] = 1;
         k->sums(&lanes, 0, 1, &sum);
-        k->unions(&lanes, 0, 1, &bits);
         assert_int_equal(sum, 1);
-        assert_int_equal(bits, 1);
     }
 }
 
 const struct kernel_check check_kernels_residual[] = {
     {"part, merge", check_part_and_merge},
     {"residual, restore", check_residual_and_restore},
-    {"sums, unions, split_low, join_low, pack, unpack", check_all_blocks},
+    {"sums, join_low, pack, unpack", check_all_blocks},
+    {"thin, thicken", check_thin_and_thicken},
+    {"thicken of anything", check_thicken_of_anything},
     {"sums of next to nothing", check_a_sum_is_zero_only_where_all_is},
     {NULL, NULL},
 };
@@ -238,12 +305,6 @@ static void time_sums(const struct kernels *k, struct timed_memory *m)
     k->sums(&lanes, 0, TIMED / BLOCK, m->sum);
 }
 
-static void time_unions(const struct kernels *k, struct timed_memory *m)
-{
-    const struct lanes lanes = timed_lanes(m->numbers);
-    k->unions(&lanes, 0, TIMED / BLOCK, m->bits);
-}
-
 /* Low bits as many as in life: they change from block to block. */
 static unsigned low_of(unsigned block)
 {
@@ -266,18 +327,26 @@ static void time_unpack(const struct kernels *k, struct timed_memory *m)
         k->unpack(m->in + 32 * b, planes, low_of(b), &lanes, b);
 }
 
-static void time_split_low(const struct kernels *k, struct timed_memory *m)
-{
-    const struct lanes lanes = timed_lanes(m->numbers);
-    for (unsigned b = 0; b < TIMED / BLOCK; b++)
-        k->split_low(&lanes, b, low_of(b) + 4, m->out + 64 * b);
-}
-
 static void time_join_low(const struct kernels *k, struct timed_memory *m)
 {
     const struct lanes lanes = timed_lanes(m->out);
     for (unsigned b = 0; b < TIMED / BLOCK; b++)
         k->join_low(m->in + 64 * b, low_of(b) + 4, &lanes, b);
+}
+
+static void time_thin(const struct kernels *k, struct timed_memory *m)
+{
+    const struct lanes lanes = timed_lanes(m->numbers);
+    uint8_t class[64], *to = m->out;
+    for (unsigned b = 0; b < TIMED / BLOCK; b += 64)
+        to += k->thin(&lanes, b, 64, class, to);
+}
+
+static void time_thicken(const struct kernels *k, struct timed_memory *m)
+{
+    const struct lanes lanes = timed_lanes(m->out);
+    for (unsigned b = 0; b < TIMED / BLOCK; b++)
+        k->thicken(m->in + 64 * b, low_of(b) + 4 + (b % 4 ? THIN : 0), &lanes, b);
 }
 
 const struct kernel_timed time_kernels_residual[] = {
@@ -286,10 +355,10 @@ const struct kernel_timed time_kernels_residual[] = {
     {"residual", time_residual},
     {"restore", time_restore},
     {"sums", time_sums},
-    {"unions", time_unions},
     {"pack", time_pack},
     {"unpack", time_unpack},
-    {"split_low", time_split_low},
     {"join_low", time_join_low},
+    {"thin", time_thin},
+    {"thicken", time_thicken},
     {NULL, NULL},
 };

@@ -49,6 +49,15 @@ static void test_what_it_knows_of_images_counts(void **state)
     assert_true(boxes_coded_bytes("interlace", &narrow, HOT) < len * 5 / 16);
 }
 
+/* Their highest plane is nearly empty. */
+static void test_few_large_residuals_do_not_widen_a_block(void **state)
+{
+    (void)state;
+    const struct sqy_box box = {SQY_UINT16, 1, 128, 256, 1};
+    const size_t len = sqy_box_bytes(&box);
+    assert_true(boxes_coded_bytes("interlace(entropy=0)", &box, BLOBS) < len * 13 / 32);
+}
+
 static void test_masks_are_taken_as_they_are(void **state)
 {
     (void)state;
@@ -78,6 +87,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_shape),
         cmocka_unit_test(test_what_it_knows_of_images_counts),
+        cmocka_unit_test(test_few_large_residuals_do_not_widen_a_block),
         cmocka_unit_test(test_masks_are_taken_as_they_are),
         cmocka_unit_test(test_damage),
     };

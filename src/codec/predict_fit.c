@@ -24,7 +24,6 @@
 #define FIT_LANES    8u
 /* Bits a sample by which weights must do better than none: fitted to a sample, they always seem to. */
 #define FLAT_BONUS 0.010
-#define FLAT_GAIN  1.0 /* more than that rounds do not save where there is one value for all */
 /* Where no window has a smaller mean residual, the lowest bit is noise: no need to try. */
 #define NOISY       1.25f
 #define NOISY_SAVED 0.01   /* bits a sample that rounding up saves there: a vote, no measure */
@@ -246,16 +245,13 @@ static double iterate(struct fit *fit)
     return cost;
 }
 
-/* Just one value for all: best where there is nothing but noise. Costs `than` at most, or is not looked
- * for further than that. */
-static double fit_constant(struct fit *fit, double than)
+/* Just one value for all: best where there is nothing but noise. */
+static double fit_constant(struct fit *fit)
 {
     const unsigned n_features = fit->n_features;
     memset(fit->coefficient, 0, sizeof(fit->coefficient));
     fit->n_features = 0;
-    double cost = measure(fit);
-    if (cost < than + FLAT_GAIN)
-        cost = iterate(fit);
+    double cost = iterate(fit);
     fit->n_features = n_features;
     return cost;
 }
@@ -266,11 +262,10 @@ struct cost {
     double size, saved;
 };
 
-static double saved_by_rounding_up(struct fit *fit)
+static double saved_by_rounding_up(const struct fit *fit)
 {
     if (fit->quietest > NOISY)
         return NOISY_SAVED;
-    measure(fit);
     return classes_cost(fit->residual, fit->n_samples, 0.5f) -
            classes_cost(fit->residual, fit->n_samples, 1);
 }
@@ -286,18 +281,15 @@ static void fit_half(struct fit *fit, const struct lattice *lattice, unsigned ph
     fit->centre = even ? 0 : 1;
     take_sample(fit, lattice, phase, across);
     centre_sample(fit);
+    const double flat = fit_constant(fit), constant = fit->coefficient[N_FEATURES];
     for (unsigned f = 0; f < N_FEATURES; f++)
         fit->coefficient[f] = (double)fit->prior[f];
     fit->coefficient[N_FEATURES] = 0;
-    double cost = iterate(fit), fitted[N_FEATURES + 1];
-    const float quietest = fit->quietest;
-    memcpy(fitted, fit->coefficient, sizeof(fitted));
-    const double flat = fit_constant(fit, cost);
+    double cost = iterate(fit);
     if (flat < cost + FLAT_BONUS) {
-        cost = flat;
-    } else {
-        memcpy(fit->coefficient, fitted, sizeof(fitted));
-        fit->quietest = quietest;
+        memset(fit->coefficient, 0, sizeof(fit->coefficient));
+        fit->coefficient[N_FEATURES] = constant;
+        cost = measure(fit);
     }
     round_weights(fit, out);
     sum->size += cost;

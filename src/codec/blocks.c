@@ -22,10 +22,10 @@ _Static_assert(N_STREAMS <= 64 && CLASS_MAX < 64, "they fit struct blocks_decode
 /* ---- memory ---- */
 
 bool blocks_measure(struct blocks *blocks, size_t rows, const size_t width[BLOCKS_FIELDS],
-                    bool huffman)
+                    enum blocks_form form)
 {
     bool one_lane = rows < LANES;
-    *blocks = (struct blocks){.huffman = huffman};
+    *blocks = (struct blocks){.form = form};
     for (unsigned f = 0; f < BLOCKS_FIELDS; f++)
         one_lane |= width[f] < BLOCK / LANES;
     for (unsigned f = 0; f < BLOCKS_FIELDS; f++) {
@@ -80,23 +80,30 @@ static void assign_streams(const size_t count[CLASS_MAX + 1], struct extent *ext
     }
 }
 
+/* Planes that are stored of a block. */
+static unsigned class_planes(const struct blocks *blocks, unsigned class)
+{
+    return blocks->form == BLOCKS_PLANES ? class : class_bits(class);
+}
+
 static int measure(const struct blocks *blocks, struct extent *extent)
 {
+    const unsigned most = blocks->form == BLOCKS_PLANES ? 16 : CLASS_MAX;
     size_t count[CLASS_MAX + 1] = {0};
     memset(extent, 0, sizeof(*extent));
     for (size_t b = 0; b < blocks->n; b++) {
-        if (blocks->class[b] > CLASS_MAX)
+        if (blocks->class[b] > most)
             return -EBADMSG;
         count[blocks->class[b]]++;
     }
-    for (unsigned c = 1; c <= CLASS_MAX; c++)
-        extent->planes += 8 * count[c] * class_bits(c);
-    assign_streams(count, extent);
+    for (unsigned c = 1; c <= most; c++)
+        extent->planes += 8 * count[c] * class_planes(blocks, c);
+    if (blocks->form == BLOCKS_CODED)
+        assign_streams(count, extent);
     return 0;
 }
 
-/* Of blocks without an entropy coder. */
-static int check_classes(const struct blocks *blocks)
+static int check_thin_classes(const struct blocks *blocks)
 {
     bool bad = false;
     for (size_t b = 0; b < blocks->n; b++) {
@@ -174,7 +181,7 @@ static void encode_run(struct blocks_encoder *e, const struct kernels *k, const 
 {
     uint8_t *class = e->blocks->class + e->at;
     uint32_t sum[RUN];
-    if (!e->blocks->huffman) {
+    if (e->blocks->form == BLOCKS_THIN) {
         e->planes += k->thin(lanes, first, n, class, e->planes);
         e->at += n;
         return;
@@ -269,10 +276,13 @@ ssize_t blocks_encode_end(struct blocks_encoder *e, struct sqy_ctx *ctx)
 {
     const struct blocks *blocks = e->blocks;
     uint8_t *to = e->planes;
+    const size_t n_planes = (size_t)(to - e->out - 4);
     struct extent extent;
-    le_store32(e->out, (uint32_t)(to - e->out - 4));
+    if (n_planes > UINT32_MAX)
+        return -ENOSPC;
+    le_store32(e->out, (uint32_t)n_planes);
     int r = put_coded(e, ctx, blocks->class, blocks->n, &to);
-    if (r < 0 || !blocks->huffman)
+    if (r < 0 || blocks->form == BLOCKS_THIN)
         return r < 0 ? r : to - e->out;
     measure(blocks, &extent);
     sort_nibbles(blocks, &extent);
@@ -365,8 +375,8 @@ int blocks_decode_begin(struct blocks_decoder *d, const struct blocks *blocks, s
         return -EBADMSG;
     d->planes_end = d->planes + n_planes;
     r = take_coded(ctx, &in, blocks->class, blocks->n);
-    if (r >= 0 && !blocks->huffman)
-        return in.left ? -EBADMSG : check_classes(blocks);
+    if (r >= 0 && blocks->form == BLOCKS_THIN)
+        return in.left ? -EBADMSG : check_thin_classes(blocks);
     if (r >= 0)
         r = measure(blocks, &extent);
     if (r >= 0 && extent.planes != n_planes)
@@ -418,11 +428,11 @@ static int decode_thin(struct blocks_decoder *d, const struct kernels *k, const 
 static int decode_block(struct blocks_decoder *d, const struct kernels *k,
                         const struct lanes *lanes, size_t block)
 {
-    if (!d->blocks->huffman)
+    if (d->blocks->form == BLOCKS_THIN)
         return decode_thin(d, k, lanes, block);
-    const unsigned class = d->blocks->class[d->at++], planes = class_bits(class);
+    const unsigned class = d->blocks->class[d->at++], planes = class_planes(d->blocks, class);
     uint64_t which = 0;
-    if (!class) {
+    if (d->blocks->form == BLOCKS_PLANES || !class) {
         k->join_low(d->planes, planes, lanes, block);
     } else {
         const uint8_t **nibbles = &d->stream[d->stream_of[class]];

@@ -1,7 +1,7 @@
 /* Blocks of 64 residuals, coded. A block has a class, the half octave of its sum, which says how many
  * low bits are noise. These are stored as they are; what is above them is coded with others of like
- * shape. Or, without an entropy coder, the bits in use are stored as planes, the highest ones without
- * their zeros. Nobody outside codec/ includes this.
+ * shape. Or, without an entropy coder, the bits in use are stored, the highest ones without their
+ * zeros. Nobody outside codec/ includes this.
  *
  * Two fields are coded together, group by group, so that residuals are coded while they are in the
  * nearest cache. */
@@ -13,11 +13,17 @@
 
 #define BLOCKS_FIELDS 2u
 
+enum blocks_form {
+    BLOCKS_CODED,  /* with the entropy coder */
+    BLOCKS_THIN,   /* without */
+    BLOCKS_PLANES, /* without, each bit in use a plane: an older form that is only read */
+};
+
 /* All that is coded at a time, in borrowed memory. */
 struct blocks {
     struct field field[BLOCKS_FIELDS];
     size_t n, n_groups;
-    bool huffman;
+    enum blocks_form form;
     uint8_t *class;   /* of each block, in the order in which they are coded */
     uint8_t *nibbles; /* 32 bytes of each block, in that order */
     uint8_t *streams; /* the same, stream by stream */
@@ -25,10 +31,9 @@ struct blocks {
     uint8_t *wide;    /* 128 bytes of each block at most */
 };
 
-/* Two fields of so many rows, of such widths. `huffman`: with the entropy coder. False where it does
- * not fit size_t. */
+/* Two fields of so many rows, of such widths. False where it does not fit size_t. */
 bool blocks_measure(struct blocks *blocks, size_t rows, const size_t width[BLOCKS_FIELDS],
-                    bool huffman);
+                    enum blocks_form form);
 size_t blocks_bytes(const struct blocks *blocks); /* of memory for these */
 void blocks_place(struct blocks *blocks, void *memory);
 

@@ -9,7 +9,8 @@
 #include "codec/samples.h"
 
 enum { ARG_ENTROPY };
-enum { MODE_CODED = 1, MODE_LITERAL = 2, MODE_PLANES = 3 }; /* or SAMPLES_STORED */
+/* Or SAMPLES_STORED. Without entropy coder, MODE_CODED is an older form. */
+enum { MODE_CODED = 1, MODE_LITERAL = 2, MODE_THIN = 3 };
 enum { FLAG_FOLLOWS = 1 };
 
 #define HEAD_BYTES 9u /* mode, flags, shift, base, samples */
@@ -32,7 +33,7 @@ static bool work_measure(struct blocks *blocks, const struct stage *stage,
     const size_t halves[PREDICT_PHASES] = {(width + 1) / 2, width / 2};
     return shape->width % shape->spp == 0 && lattice_bytes(shape) &&
            blocks_measure(blocks, shape->planes * shape->spp * shape->rows, halves,
-                          stage->arg[ARG_ENTROPY]);
+                          stage->arg[ARG_ENTROPY] ? BLOCKS_CODED : BLOCKS_THIN);
 }
 
 static int work_init(struct work *work, struct sqy_ctx *ctx, const struct shape *shape)
@@ -166,7 +167,7 @@ static int decode_box(struct work *work, struct sqy_ctx *ctx, const uint8_t *in,
 
 static uint8_t mode_of(const struct work *work)
 {
-    return work->blocks.huffman ? MODE_CODED : MODE_PLANES;
+    return work->blocks.form == BLOCKS_THIN ? MODE_THIN : MODE_CODED;
 }
 
 static size_t head_bytes(bool follows)
@@ -261,7 +262,7 @@ static ssize_t interlace_encode(struct sqy_ctx *ctx, const struct stage *stage,
     shift_lattice(&work.lattice, work.shift);
     work.model.base = mean_of_first_row(&work.lattice);
     lattice_set_base(&work.lattice, work.model.base);
-    predict_fit(&work.lattice, &work.model, !work.blocks.huffman);
+    predict_fit(&work.lattice, &work.model, work.blocks.form == BLOCKS_THIN);
     put_head(&work, out);
     const size_t head = head_bytes(work.model.follows);
     ssize_t got = encode_box(&work, ctx, out + head);
@@ -286,6 +287,8 @@ static int interlace_decode(struct sqy_ctx *ctx, const struct stage *stage, cons
         return literal_decode(ctx, shape, in->data + 1, in->len - 1, out);
     if (!work_measure(&work.blocks, stage, shape))
         return -EBADMSG;
+    if (work.blocks.form == BLOCKS_THIN && in->data[0] == MODE_CODED)
+        work.blocks.form = BLOCKS_PLANES;
     int r = work_init(&work, ctx, shape);
     if (r < 0)
         return r;

@@ -247,7 +247,14 @@ static int report(struct stack *stack, int r, uint64_t off)
     return -EIO;
 }
 
-/* `clip`: stop at the end of the stack; else zeros follow it. Lock held, dropped when needed. */
+/* Overlay and table have its bytes: not so once it has been emptied and become plain, or another's. */
+static bool is_held(const struct stack *stack)
+{
+    return stack->kind == STACK_EMPTY || stack->kind == STACK_BLOB;
+}
+
+/* `clip`: stop at the end of the stack; else zeros follow it. -ESTALE where it is not held any more. Lock
+ * held, dropped when needed. */
 static ssize_t read_held(struct stack *stack, struct sink *sink, size_t len, uint64_t off,
                          bool clip, bool wait)
 {
@@ -260,6 +267,10 @@ static ssize_t read_held(struct stack *stack, struct sink *sink, size_t len, uin
     while (done < len) {
         uint64_t at = off + done;
         size_t want = len - done;
+        if (!is_held(stack)) {
+            r = -ESTALE;
+            break;
+        }
         if (at >= stack->size) {
             if (!clip) {
                 memset(sink_place(sink, done, want), 0, want);
@@ -271,8 +282,6 @@ static ssize_t read_held(struct stack *stack, struct sink *sink, size_t len, uin
             want = (size_t)(stack->size - at);
         if (stack->kind == STACK_BLOB && stack->blob == NULL) { /* exchanged under our hands */
             r = wait ? stack_load(stack, false) : -EAGAIN;
-            if (r >= 0 && stack->kind == STACK_FOREIGN)
-                r = -ESTALE;
             if (r < 0)
                 break;
             continue;
@@ -293,6 +302,8 @@ static ssize_t read_held(struct stack *stack, struct sink *sink, size_t len, uin
         r = fetch_extent(stack, &held, page, at, &extent);
         if (r < 0)
             wait_emptied(stack);
+        if (!is_held(stack))
+            continue;
         bool moved = stack->blob == NULL || stack->blob->incarnation != incarnation ||
                      (r < 0 && !page && chunk_moved(stack, at, &extent.chunk));
         if (r == -EBADMSG && !reopened && stack->blob != NULL) {
@@ -335,19 +346,37 @@ static ssize_t read_plain(struct stack *stack, void *buf, size_t len, uint64_t o
     return r;
 }
 
-/* Lock held, dropped when needed. */
+/* What was taken before the file became another kind is given up. */
+static void sink_reset(struct sink *sink)
+{
+    if (sink->view == NULL)
+        return;
+    sink->view->spent = 0;
+    stack_view_end(sink->view);
+}
+
+/* As the kind of file that it is, from the beginning where that changes meanwhile. Lock held, dropped when
+ * needed. */
 static ssize_t read_any(struct stack *stack, struct sink *sink, size_t len, uint64_t off, bool wait)
 {
     ssize_t r = 0;
     if (off > STACK_MAX_SIZE || len > STACK_MAX_SIZE - off)
         return 0;
-    if (stack->kind == STACK_BLOB && stack->blob == NULL)
-        r = wait ? stack_load(stack, false) : -EAGAIN;
-    if (r >= 0 && (stack->kind == STACK_EMPTY || stack->kind == STACK_BLOB))
-        return read_held(stack, sink, len, off, true, wait);
-    if (r >= 0)
-        r = stack->kind == STACK_PLAIN ? read_plain(stack, sink->buf, len, off, wait)
-                                       : foreign_read(stack, sink->buf, len, off, wait);
+    for (;;) {
+        if (stack->kind == STACK_BLOB && stack->blob == NULL)
+            r = wait ? stack_load(stack, false) : -EAGAIN;
+        if (r < 0)
+            return r;
+        if (!is_held(stack))
+            break;
+        r = read_held(stack, sink, len, off, true, wait);
+        if (r != -ESTALE || is_held(stack))
+            return r;
+        sink_reset(sink);
+        r = 0;
+    }
+    r = stack->kind == STACK_PLAIN ? read_plain(stack, sink->buf, len, off, wait)
+                                   : foreign_read(stack, sink->buf, len, off, wait);
     if (r > 0)
         sink_place(sink, 0, (size_t)r);
     return r;

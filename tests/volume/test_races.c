@@ -849,6 +849,72 @@ static void a_reader_of_a_stack_being_emptied_sees_no_damage(void **state)
     rig_stop(&rig);
 }
 
+struct late_text {
+    struct stack *stack;
+    const uint8_t *text;
+    size_t len;
+};
+
+static void become_text(void *ctx)
+{
+    struct late_text *late = ctx;
+    assert_int_equal(stack_truncate(late->stack, 0), 0);
+    rig_write(late->stack, late->text, late->len, 0);
+    pthread_mutex_lock(&late->stack->lock);
+    assert_int_equal(late->stack->kind, STACK_PLAIN);
+    pthread_mutex_unlock(&late->stack->lock);
+}
+
+static void expect_view(struct stack *stack, const uint8_t *data, size_t len, uint64_t off)
+{
+    uint8_t *buf = malloc(len);
+    struct stack_view view = {.buf = buf};
+    struct stack_reader reader = {0};
+    size_t done = 0;
+    assert_int_equal(stack_view(stack, &reader, &view, len, off, true), len);
+    for (unsigned i = 0; i < view.n; i++) {
+        assert_memory_equal(view.iov[i].iov_base, data + off + done, view.iov[i].iov_len);
+        done += view.iov[i].iov_len;
+    }
+    assert_int_equal(done, len);
+    stack_view_end(&view);
+    stack_reader_end(stack, &reader);
+    free(buf);
+}
+
+static void a_reader_of_a_stack_that_becomes_plain_gets_its_bytes(void **state)
+{
+    (void)state;
+    for (unsigned viewed = 0; viewed < 2; viewed++) {
+        struct rig rig = {.config = {.chunk = 65536, .spool = 16 << 20}};
+        struct trapped_io trapped;
+        start_trapped(&rig, &trapped);
+        uint8_t *data = malloc(rig_tiff_bound(256, 256, 4)), *text = malloc(400000),
+                *buf = malloc(100000);
+        size_t len = rig_tiff(RIG_CONTIGUOUS, 256, 256, 4, data);
+        memset(text, 'x', 400000);
+        struct stack *stack = settled(&rig, "notes.dat", data, len);
+        assert_true(stack_is_blob(stack));
+        assert_int_equal(stack_open(stack, true, -1), 0);
+        struct late_text late = {stack, text, 400000};
+        trap_set(&trapped.pread, 2, 0, become_text, &late); /* there is more to do after it */
+        if (viewed) {
+            expect_view(stack, text, 100000, 200000);
+        } else {
+            assert_int_equal(stack_read(stack, buf, 100000, 200000, true), 100000);
+            assert_memory_equal(buf, text, 100000);
+        }
+        assert_int_equal(atomic_load(&trapped.pread.after), 0);
+        stack_release(stack, true);
+        rig_expect(stack, text, 400000);
+        stack_put(&stack);
+        free(buf);
+        free(text);
+        free(data);
+        rig_stop(&rig);
+    }
+}
+
 /* ---- the index ---- */
 
 static void write_more_and_settle(void *ctx)
@@ -962,6 +1028,7 @@ int main(void)
         cmocka_unit_test(a_plain_file_that_did_not_fit_leaves_nothing_behind),
         cmocka_unit_test(an_old_attribute_does_not_make_an_emptied_stack_plain),
         cmocka_unit_test(a_reader_of_a_stack_being_emptied_sees_no_damage),
+        cmocka_unit_test(a_reader_of_a_stack_that_becomes_plain_gets_its_bytes),
         cmocka_unit_test(a_slow_look_at_a_stack_does_not_outlive_what_was_written_since),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -395,6 +395,8 @@ static int flush_once(struct stack *stack, bool settle, bool *again)
         synced = sync_blob(stack, size, settle && r >= 0);
     r = r < 0 ? r : synced;
     pthread_mutex_unlock(&stack->lock);
+    if (r < 0)
+        spool_wake(stack->volume->spool); /* who waits for this checkpoint has to look again */
     return r;
 }
 

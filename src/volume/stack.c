@@ -242,6 +242,7 @@ void stack_mark_clean(struct stack *stack)
     }
     pthread_mutex_unlock(&volume->lock);
     journal_close(stack);
+    spool_wake(volume->spool); /* it need not have had a log: who waits for one may be the last */
 }
 
 int stack_fd(const struct stack *stack)

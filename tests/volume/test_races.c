@@ -915,6 +915,45 @@ static void a_reader_of_a_stack_that_becomes_plain_gets_its_bytes(void **state)
     }
 }
 
+/* ---- room for logs ---- */
+
+static void *wait_for_log(void *stack)
+{
+    return (void *)(intptr_t)flush_make_log_room(stack);
+}
+
+/* Room had come already when he looked what to wait for, and the one stack that is not stored gives none. */
+static void who_waits_for_a_log_is_woken_by_a_stack_without_one(void **state)
+{
+    (void)state;
+    struct rig rig = {.config = {.chunk = 65536, .spool = 16 << 20}};
+    rig_start(&rig);
+    put_file(&rig, "notes.txt", (const uint8_t *)"what was there", 14);
+    put_file(&rig, "other.txt", (const uint8_t *)"what was there", 14);
+    struct stack *plain = rig_find(&rig, "notes.txt"), *other = rig_find(&rig, "other.txt");
+    assert_int_equal(stack_open(plain, true, -1), 0);
+    pthread_mutex_lock(&plain->lock);
+    plain->tend_queued = true; /* nobody stores it for now */
+    pthread_mutex_unlock(&plain->lock);
+    rig_write(plain, "is", 2, 5);
+    assert_null(plain->log);
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, wait_for_log, other), 0);
+    pause_ms(100);
+    pthread_mutex_lock(&plain->lock);
+    plain->tend_queued = false;
+    pthread_mutex_unlock(&plain->lock);
+    assert_int_equal(stack_fsync(plain), 0);
+    void *r;
+    struct timespec until = now_later(CLOCK_REALTIME, 60000);
+    assert_int_equal(pthread_timedjoin_np(thread, &r, &until), 0);
+    assert_null(r);
+    stack_release(plain, true);
+    stack_put(&plain);
+    stack_put(&other);
+    rig_stop(&rig);
+}
+
 /* ---- the index ---- */
 
 static void write_more_and_settle(void *ctx)
@@ -1029,6 +1068,7 @@ int main(void)
         cmocka_unit_test(an_old_attribute_does_not_make_an_emptied_stack_plain),
         cmocka_unit_test(a_reader_of_a_stack_being_emptied_sees_no_damage),
         cmocka_unit_test(a_reader_of_a_stack_that_becomes_plain_gets_its_bytes),
+        cmocka_unit_test(who_waits_for_a_log_is_woken_by_a_stack_without_one),
         cmocka_unit_test(a_slow_look_at_a_stack_does_not_outlive_what_was_written_since),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -272,7 +272,14 @@ struct image {
     struct layout_info info;
 };
 
-static char *meta_of(struct stack *stack, struct image *image)
+/* A chunk of a lower rung that comes between this and the table's snapshot is in the checkpoint, too. One
+ * that says so of none costs a look, one that has some unsaid leaves them after a power cut for ever. */
+static bool may_have_lower_rung(const struct stack *stack)
+{
+    return stack->lower_rung || stack->writers > 0 || stack->overlay.bytes > 0 || stack->n_jobs > 0;
+}
+
+static char *meta_of(struct stack *stack, bool lower_rung, struct image *image)
 {
     image->known = stack->layout != NULL;
     struct blob_state state;
@@ -280,10 +287,10 @@ static char *meta_of(struct stack *stack, struct image *image)
     blob_state(stack->blob->blob, &state);
     if (image->known)
         layout_info(stack->layout, &image->info);
-    else if (pack_meta_lower_rung(state.meta) == stack->lower_rung ||
+    else if (pack_meta_lower_rung(state.meta) == lower_rung ||
              pack_meta_parse(state.meta, &info) < 0) /* a newer version's */
         return strdup(state.meta);
-    return pack_meta_write(image->known ? &image->info : &info, stack->lower_rung);
+    return pack_meta_write(image->known ? &image->info : &info, lower_rung);
 }
 
 /* A closed stack's header says how large it is, in voxels and in bytes. */
@@ -323,9 +330,11 @@ static int sync_blob(struct stack *stack, uint64_t size, bool settle)
     struct blob_state state = {.size = clean || stack->size < size ? stack->size : size,
                                .mtime = stack->mtime};
     struct image image;
-    char *meta = meta_of(stack, &image);
+    const bool lower_rung = may_have_lower_rung(stack);
+    char *meta = meta_of(stack, lower_rung, &image);
     if (meta == NULL)
         return -ENOMEM;
+    stack->unsettled |= lower_rung != stack->lower_rung; /* then it says what is so */
     state.meta = meta;
     bool sync_name = stack->unsynced_name;
     struct blobref *ref = blobref_get(stack->blob);

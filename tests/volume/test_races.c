@@ -17,6 +17,7 @@
 #include "rig.h"
 #include "store/tree.h"
 #include "volume/core.h"
+#include "volume/pack.h"
 #include "volume/scan.h"
 
 static void pause_ms(unsigned ms)
@@ -594,6 +595,38 @@ static void a_header_claims_no_more_than_a_checkpoint_names(void **state)
     rig_stop(&rig);
 }
 
+static bool says_lower_rung(struct stack *stack)
+{
+    struct blob_state said;
+    pthread_mutex_lock(&stack->lock);
+    blob_state(stack->blob->blob, &said);
+    bool says = pack_meta_lower_rung(said.meta);
+    pthread_mutex_unlock(&stack->lock);
+    return says;
+}
+
+/* What it says is put down before the table is, and a chunk may come between. */
+static void a_checkpoint_beside_a_writer_says_that_lower_rungs_may_be_there(void **state)
+{
+    (void)state;
+    struct rig rig = {.config = {.chunk = 65536, .spool = 16 << 20}};
+    rig_start(&rig);
+    uint8_t *data = malloc(rig_tiff_bound(64, 64, 4));
+    size_t len = rig_tiff(RIG_CONTIGUOUS, 64, 64, 4, data);
+    struct stack *stack = rig_create(&rig, "open.tif");
+    assert_int_equal(stack_open(stack, false, -1), 0);
+    rig_write(stack, data, len, 0);
+    assert_int_equal(stack_fsync(stack), 0);
+    assert_true(says_lower_rung(stack));
+    stack_release(stack, true);
+    assert_int_equal(volume_drain(rig.volume), 0);
+    assert_false(says_lower_rung(stack));
+    stack_release(stack, false);
+    stack_put(&stack);
+    free(data);
+    rig_stop(&rig);
+}
+
 static void what_cannot_be_stored_does_not_keep_the_rest_from_a_checkpoint(void **state)
 {
     (void)state;
@@ -1061,6 +1094,7 @@ int main(void)
         cmocka_unit_test(a_time_set_as_a_conversion_begins_stays),
         cmocka_unit_test(rewriting_keeps_no_flush_waiting),
         cmocka_unit_test(a_header_claims_no_more_than_a_checkpoint_names),
+        cmocka_unit_test(a_checkpoint_beside_a_writer_says_that_lower_rungs_may_be_there),
         cmocka_unit_test(what_cannot_be_stored_does_not_keep_the_rest_from_a_checkpoint),
         cmocka_unit_test(a_full_disk_is_told_however_else_others_fail),
         cmocka_unit_test(what_an_encoder_reads_in_the_spool_is_not_written_into),

@@ -149,6 +149,7 @@ struct stack {
     int job_error;              /* of a job since the round of the flush began */
     bool log_full; /* bytes that are in the blob stay in the overlay until a checkpoint */
     int error;     /* of the last attempt to store all, 0 after a good one */
+    int plain_error; /* of an fsync(2), until it is told: another may be good since the kernel has given up */
     bool damaged;
     bool lower_rung;      /* there may be chunks of a lower rung in the blob */
     bool lowered;         /* one has come to them since the walk under way began */

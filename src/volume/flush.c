@@ -306,7 +306,7 @@ static int sync_plain(struct stack *stack)
 {
     const struct io *io = stack->volume->io;
     int fd = stack->data_fd;
-    bool clean = stack->kind == STACK_PLAIN || stack->overlay.bytes == 0;
+    bool clean = stack->kind == STACK_PLAIN || stack->overlay.bytes == 0, due = stack->modified;
     stack->modified = stack->modified && !clean;
     if (!stack->modified)
         stack_mark_clean(stack);
@@ -318,6 +318,10 @@ static int sync_plain(struct stack *stack)
     pthread_mutex_lock(&stack->lock);
     stack->plain_io--;
     pthread_cond_broadcast(&stack->changed);
+    if (r < 0 && due) {
+        stack->plain_error = r;
+        stack_mark_dirty(stack);
+    }
     return r;
 }
 
@@ -459,7 +463,7 @@ static void tend_run(struct work *work)
     pthread_mutex_lock(&stack->lock);
     if (r >= 0 && settle)
         compact_if_worthwhile(stack);
-    stack->error = r;
+    stack->error = r < 0 ? r : stack->plain_error;
     stack->tending = false;
     pthread_cond_broadcast(&stack->changed);
     stack_unload_if_idle(stack);

@@ -354,13 +354,19 @@ int stack_error(struct stack *stack)
 {
     pthread_mutex_lock(&stack->lock);
     int r = stack->error < 0 ? stack->error : stack->job_error;
+    stack->plain_error = 0;
     pthread_mutex_unlock(&stack->lock);
     return r;
 }
 
 int stack_fsync(struct stack *stack)
 {
-    return flush_durable(stack, false);
+    int r = flush_durable(stack, false);
+    pthread_mutex_lock(&stack->lock);
+    r = r < 0 ? r : stack->plain_error;
+    stack->plain_error = 0;
+    pthread_mutex_unlock(&stack->lock);
+    return r;
 }
 
 int stack_fix_kind(struct stack *stack)

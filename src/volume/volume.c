@@ -258,6 +258,7 @@ int volume_drain(struct volume *volume)
             pthread_cond_wait(&stack->changed, &stack->lock);
         if (stack->error < 0 && !is_full(result)) /* which the caller may do something about */
             result = stack->error;
+        stack->plain_error = 0;
         pthread_mutex_unlock(&stack->lock);
         stack_unref(stack);
     }
@@ -360,7 +361,10 @@ static void name_unsaved(struct volume *volume)
     for (unsigned i = 0; i < n; i++) {
         char path[PATH_MAX] = "(a file without a name)";
         tree_path(volume->tree, list[i]->fd, path, sizeof(path));
-        if (volume->spool_survives)
+        if (list[i]->kind == STACK_PLAIN)
+            log_error("%s: could not be synced; what was written last may not be on the disk",
+                      path);
+        else if (volume->spool_survives)
             log_error(
                 "%s: what was written last could not be stored; it is kept in memory and tried "
                 "again at the next mount, unless the machine is shut down before",

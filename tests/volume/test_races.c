@@ -1038,6 +1038,7 @@ struct counting_io {
     struct io io;
     uint64_t ino;
     atomic_uint n_fsyncs; /* of that file */
+    atomic_bool fails;    /* the next one */
 };
 
 static int counting_fsync(const struct io *io, int fd)
@@ -1046,6 +1047,8 @@ static int counting_fsync(const struct io *io, int fd)
     struct stat st;
     if (fstat(fd, &st) == 0 && st.st_ino == counting->ino)
         atomic_fetch_add(&counting->n_fsyncs, 1);
+    if (atomic_exchange(&counting->fails, false))
+        return -EIO;
     return io_system.fsync(&io_system, fd);
 }
 
@@ -1082,9 +1085,50 @@ static void a_plain_file_that_was_changed_is_durable_when_drained(void **state)
     rig_stop(&rig);
 }
 
+static void store_in_background(struct stack *stack)
+{
+    pthread_mutex_lock(&stack->lock);
+    flush_tend_async(stack);
+    pthread_mutex_unlock(&stack->lock);
+    wait_tended(stack);
+}
+
+/* Linux tells of it once, and another fsync(2) may say nothing. */
+static void a_plain_file_that_could_not_be_synced_is_told_of_and_synced_again(void **state)
+{
+    (void)state;
+    struct rig rig = {.config = {.chunk = 65536}};
+    struct counting_io counting = {.io = io_system};
+    struct stat st;
+    counting.io.fsync = counting_fsync;
+    rig_start(&rig);
+    rig.volume->io = &counting.io;
+    put_file(&rig, "notes.txt", (const uint8_t *)"what was there", 14);
+    struct stack *stack = rig_find(&rig, "notes.txt");
+    assert_int_equal(fstat(stack_fd(stack), &st), 0);
+    counting.ino = st.st_ino;
+    assert_int_equal(stack_open(stack, true, -1), 0);
+    rig_write(stack, "is", 2, 5);
+    atomic_store(&counting.fails, true);
+    assert_int_equal(volume_drain(rig.volume), -EIO);
+    drained(&rig, &counting);
+    rig_write(stack, "is", 2, 5);
+    atomic_store(&counting.fails, true);
+    store_in_background(stack);
+    store_in_background(stack);
+    assert_int_equal(stack_fsync(stack), -EIO);
+    assert_int_equal(stack_fsync(stack), 0);
+    store_in_background(stack);
+    assert_int_equal(stack_error(stack), 0);
+    stack_release(stack, true);
+    stack_put(&stack);
+    rig_stop(&rig);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_plain_file_that_could_not_be_synced_is_told_of_and_synced_again),
         cmocka_unit_test(a_plain_file_that_was_changed_is_durable_when_drained),
         cmocka_unit_test(a_file_made_where_a_conversion_gives_way_stays),
         cmocka_unit_test(a_conversion_that_cannot_be_synced_keeps_its_bytes),

@@ -32,17 +32,33 @@ int attr_try(struct inode *inode, struct stat *st)
     return read_with(inode, st, stack_try_getattr);
 }
 
-void attr_kill_bits(uid_t uid, struct inode *inode)
+static bool has_bits(const struct inode *inode, struct stat *st)
+{
+    return fstat(inode->fd, st) == 0 && keeps_privilege(st->st_mode);
+}
+
+static void kill_bits(const struct inode *inode)
 {
     struct stat st;
-    if (!atomic_load(&inode->may_kill) || uid == 0)
-        return;
-    if (fstat(inode->fd, &st) < 0 || !keeps_privilege(st.st_mode))
+    if (!has_bits(inode, &st))
         return;
     mode_t mode = st.st_mode & 07777 & ~(mode_t)S_ISUID;
     if (mode & S_IXGRP)
         mode &= ~(mode_t)S_ISGID;
     chmod(fs_path(inode->fd).text, mode);
+}
+
+/* Not while another inode takes the place: that has them from the old one. */
+void attr_kill_bits(uid_t uid, struct inode *inode)
+{
+    struct stat st;
+    if (!atomic_load(&inode->may_kill) || uid == 0 || !has_bits(inode, &st))
+        return;
+    if (inode->stack != NULL)
+        stack_begin_attr(inode->stack);
+    kill_bits(inode);
+    if (inode->stack != NULL)
+        stack_end_attr(inode->stack);
 }
 
 static void reply_attr(fuse_req_t req, int r, const struct stat *st)

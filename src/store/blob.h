@@ -181,8 +181,8 @@ int blob_read(struct blob *blob, const struct blob_chunk *chunk, void *buf);
 /* Makes everything committed so far readable after a crash: fdatasync, changed pages and a
  * checkpoint, fdatasync. BLOB_NO_SYNC leaves both to the caller (who syncs the whole filesystem
  * before and after). BLOB_FULL writes a whole directory (close, compaction). Nothing is written
- * where nothing has changed since the last one (BLOB_FULL: and that one was full). One at a time
- * (the call serialises). The file's mtime moves: restore it. On error the table goes on as it is,
+ * where nothing has changed since the last one (BLOB_FULL: and that one was full, and ends the file).
+ * One at a time (the call serialises). The file's mtime moves: restore it. On error the table goes on as it is,
  * and the next checkpoint is complete again; after a failed sync it first writes the chunks that may
  * be lost again: elsewhere those that were kept, in place what it can read back and verify of the
  * others. One that is lost stays in the table, so that reading it fails: that is logged, and told

@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/sum.h"
 #include "store/blob_impl.h"
@@ -246,6 +247,7 @@ static int publish(struct blob *blob, const struct blob_state *state, unsigned f
 struct change {
     bool any;   /* a record is due */
     bool bytes; /* of the plain file, not only what is said of it */
+    bool tail;  /* bytes that no record speaks of lie behind the last one */
     bool unsynced;
 };
 
@@ -255,6 +257,7 @@ static struct change what_changed(struct blob *blob, const struct blob_state *st
     const struct blob_last *last = &blob->last;
     struct change change = {
         .bytes = table_is_dirty(blob->table) || state->size != last->size,
+        .tail = blob->end > last->end,
         .unsynced = blob->unsynced,
     };
     change.any =
@@ -265,13 +268,31 @@ static struct change what_changed(struct blob *blob, const struct blob_state *st
     return change;
 }
 
+/* What an append that failed has left behind the end. Nobody's room lies there, and none is reserved while
+ * the lock is held. */
+static void cut_leavings(struct blob *blob)
+{
+    struct stat st;
+    pthread_mutex_lock(&blob->lock);
+    if (fstat(blob->fd, &st) == 0 && (uint64_t)st.st_size > blob->end)
+        blob->io->ftruncate(blob->io, blob->fd,
+                            blob->end); /* else: the next writer to open it does */
+    pthread_mutex_unlock(&blob->lock);
+}
+
 static int checkpoint_in_turn(struct blob *blob, const struct blob_state *state, unsigned flags)
 {
     struct change change = what_changed(blob, state, flags);
-    if (!change.any)
-        return change.unsynced && !(flags & BLOB_NO_SYNC) ? blob_sync(blob) : 0;
+    bool ends = flags & BLOB_FULL && change.tail;
     int r = change.bytes ? blob_leave_upstream_form(blob) : 0;
-    return r < 0 ? r : publish(blob, state, flags);
+    if (r >= 0 && (change.any || ends))
+        r = publish(blob, state, flags);
+    bool needless = !change.any && (!ends || r == -ENOSPC || r == -EDQUOT);
+    if (needless)
+        r = change.unsynced && !(flags & BLOB_NO_SYNC) ? blob_sync(blob) : 0;
+    if (flags & BLOB_FULL)
+        cut_leavings(blob);
+    return r;
 }
 
 int blob_checkpoint(struct blob *blob, const struct blob_state *state, unsigned flags)

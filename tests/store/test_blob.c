@@ -694,6 +694,53 @@ static void test_full_disk(void **state)
     io_faulty_clear(&io);
 }
 
+static void expect_whole(int fd)
+{
+    struct blob *blob;
+    struct blob_stats stats;
+    assert_int_equal(util_open(&io_system, fd, false, &blob), 0);
+    blob_stats(blob, &stats);
+    assert_false(stats.torn);
+    assert_plain(blob, 0, "abc", 3);
+    blob_close(&blob);
+}
+
+/* Of an append that failed, and of a chunk that was never committed. */
+static void test_a_full_checkpoint_ends_the_file(void **state)
+{
+    (void)state;
+    struct io_faulty io;
+    io_faulty_init(&io);
+    struct blob *blob = util_create(&io.io);
+    int fd = keep(blob);
+    uint64_t off;
+    static uint8_t data[50000];
+    assert_int_equal(util_write(blob, 0, "abc", 3, 0), 0);
+    assert_int_equal(util_checkpoint(blob, 3, 1, BLOB_FULL), 0);
+    uint64_t size = util_size(fd);
+    io_faulty_tear(&io, 1, 20000, ENOSPC);
+    assert_int_equal(blob_append(blob, false, data, sizeof(data), &off), -ENOSPC);
+    assert_true(util_size(fd) > size);
+    assert_int_equal(util_checkpoint(blob, 3, 1, BLOB_FULL), 0);
+    assert_int_equal(util_size(fd), size);
+    expect_whole(fd);
+    assert_int_equal(blob_append(blob, false, data, sizeof(data), &off), 0);
+    io_faulty_fail(&io, IO_PWRITE, 1, ENOSPC, true);
+    assert_int_equal(util_checkpoint(blob, 3, 1, BLOB_FULL), 0); /* nothing is lost by it */
+    io_faulty_heal(&io);
+    assert_int_equal(util_checkpoint(blob, 3, 1, 0), 0);
+    assert_int_equal(util_size(fd), size + sizeof(data));
+    assert_int_equal(util_checkpoint(blob, 3, 1, BLOB_FULL), 0);
+    expect_whole(fd);
+    io_faulty_tear(&io, 1, 20000, ENOSPC);
+    assert_int_equal(blob_append(blob, false, data, sizeof(data), &off), -ENOSPC);
+    assert_int_equal(util_checkpoint(blob, 3, 2, BLOB_FULL), 0);
+    expect_whole(fd);
+    blob_close(&blob);
+    close(fd);
+    io_faulty_clear(&io);
+}
+
 /* A chunk that was not kept, and that the disk has lost and the page cache too, costs itself alone:
  * the checkpoint is written, and tells of it once. */
 static void test_a_lost_chunk_costs_only_itself(void **state)
@@ -934,6 +981,7 @@ int main(void)
         cmocka_unit_test(test_parts),
         cmocka_unit_test(test_nothing_is_written_for_nothing),
         cmocka_unit_test(test_full_disk),
+        cmocka_unit_test(test_a_full_checkpoint_ends_the_file),
         cmocka_unit_test(test_a_lost_chunk_costs_only_itself),
         cmocka_unit_test(test_a_failed_sync_that_drops_its_pages_loses_nothing),
         cmocka_unit_test(test_what_was_not_committed_when_a_sync_failed_is_kept),

@@ -254,7 +254,7 @@ bool spool_log_left(struct spool *spool, uint32_t *number, struct spool_left *ou
             .has_mtime = mtime != NO_TIME,
             .mtime = {.tv_sec = mtime / NSEC - (nsec < 0), .tv_nsec = nsec + (nsec < 0) * NSEC},
         };
-        if (len < sizeof(out->path)) {
+        if (len > 0 && len <= SPOOL_LOG_PATH) {
             memcpy(out->path, record->path, len);
             out->file.path = out->path;
         }

@@ -69,7 +69,7 @@ struct spool_left {
     uint64_t size; /* or SPOOL_LOG_NO_SIZE */
     bool has_mtime;
     struct timespec mtime;
-    char path[SPOOL_LOG_PATH];
+    char path[SPOOL_LOG_PATH + 1];
 };
 /* The first log with a number of at least *number that was left, of a file that is not gone; its path
  * lies in *out, which is not to be copied. false: there is none. */

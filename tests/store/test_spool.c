@@ -162,6 +162,35 @@ static void a_long_log_takes_no_more_memory_than_it_needs(void **state)
     assert_int_equal(rmdir(place.dir), 0);
 }
 
+static void the_longest_path_that_is_kept_is_found_again(void **state)
+{
+    (void)state;
+    char path[SPOOL_LOG_PATH + 2];
+    struct place place;
+    struct spool *spool;
+    make_place(&place);
+    assert_int_equal(spool_create(4 * MIB, place.path, &spool), 0);
+    for (size_t len = SPOOL_LOG_PATH - 1; len <= SPOOL_LOG_PATH + 1; len++) {
+        memset(path, 'p', len);
+        path[len] = '\0';
+        const struct spool_file file = {.ino = len, .path = path};
+        assert_non_null(spool_log_open(spool, &file));
+    }
+    spool_destroy(&spool, true);
+    assert_int_equal(spool_open(place.path, &spool), 0);
+    struct spool_left left;
+    unsigned n = 0;
+    for (uint32_t number = 0; spool_log_left(spool, &number, &left); number++, n++) {
+        if (left.file.ino <= SPOOL_LOG_PATH)
+            assert_int_equal(strlen(left.file.path), left.file.ino);
+        else
+            assert_null(left.file.path);
+    }
+    assert_int_equal(n, 3);
+    spool_destroy(&spool, false);
+    assert_int_equal(rmdir(place.dir), 0);
+}
+
 static void a_spool_that_is_left_grows_ahead_for_who_takes_it_over(void **state)
 {
     (void)state;
@@ -520,6 +549,7 @@ int main(void)
         cmocka_unit_test(blocks_are_taken_side_by_side),
         cmocka_unit_test(all_blocks_can_be_had_once),
         cmocka_unit_test(room_is_reserved_ahead_of_writers_and_no_more_than_that),
+        cmocka_unit_test(the_longest_path_that_is_kept_is_found_again),
         cmocka_unit_test(a_long_log_takes_no_more_memory_than_it_needs),
         cmocka_unit_test(a_spool_that_is_left_grows_ahead_for_who_takes_it_over),
         cmocka_unit_test(a_spool_that_could_not_grow_does_when_there_is_room_again),

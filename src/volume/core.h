@@ -147,6 +147,7 @@ struct stack {
     uint64_t last_job;          /* sequence number given last */
     uint64_t n_lost;            /* jobs whose result was thrown away or could not be stored */
     int job_error;              /* of a job since the round of the flush began */
+    int again_error;            /* the same of one of reencode.c's: nobody's bytes */
     bool log_full; /* bytes that are in the blob stay in the overlay until a checkpoint */
     int error;     /* of the last attempt to store all, 0 after a good one */
     int plain_error; /* of an fsync(2), until it is told: another may be good since the kernel has given up */

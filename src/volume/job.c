@@ -5,7 +5,7 @@
  *                    +----------+-----------+-- job_mark_stale(): a write came into its bytes; the
  *                               |           |   result is thrown away, the bytes stay
  *                               +-----------+-- out of memory, disk full: the bytes stay, and
- *                                               stack.job_error says why
+ *                                               stack.job_error (again_error) says why
  *
  * While a job is on its way the bytes stay in the overlay, so they are readable, and a job that comes
  * to nothing has cost nothing but time. From ENCODING on it reads them where they lie, if that is one
@@ -285,11 +285,12 @@ static void job_run(struct work *work)
     end_reading(job);
     if (r < 0)
         stack->n_lost++;
+    int *error = job->why == JOB_AGAIN ? &stack->again_error : &stack->job_error;
     if (r < 0 && r != -ESTALE) {
-        if (stack->job_error == 0 && stack->error == 0)
+        if (*error == 0 && stack->error == 0)
             log_warn("a chunk could not be stored (%s); its bytes are kept and tried again",
                      strerror(-r));
-        stack->job_error = r;
+        *error = r;
         atomic_fetch_add(&volume->counters.store_errors, 1);
     }
     if (r == -ESTALE)

@@ -46,7 +46,7 @@ static int may_go_on(const struct stack *stack)
     if (!is_free(stack) || stack->blob == NULL || !stack->blob->writable || stack->layout == NULL ||
         reencode_must_stop(stack->volume))
         return -EBUSY;
-    return stack->job_error == -EIO ? 0 : stack->job_error;
+    return stack->again_error == -EIO ? 0 : stack->again_error;
 }
 
 /* A chunk in one piece that is cut as no unit is: it stays cut so. */
@@ -183,7 +183,7 @@ static int walk_all(struct pass *pass)
         r = n < MAX_WALKS ? walk(pass) : -EIO;
         job_wait(stack, stack->last_job);
         if (r >= 0)
-            r = stack->job_error < 0 ? stack->job_error : may_go_on(stack);
+            r = stack->again_error < 0 ? stack->again_error : may_go_on(stack);
     }
     if (r >= 0)
         stack->lower_rung = stack->lowered;
@@ -222,10 +222,9 @@ static int reencode(struct stack *stack)
     int r = is_free(stack) && !stack->flushing && !stack->rewrite_queued ? 0 : -EBUSY;
     if (r >= 0) {
         stack->reencoding = true;
-        stack->job_error = 0;
+        stack->again_error = 0;
         stack->pins++;
         r = reencode_held(&pass);
-        stack->job_error = 0; /* nobody's bytes: not to be told at close(2) */
         stack->pins--;
         stack->reencoding = false;
         pthread_cond_broadcast(&stack->changed);

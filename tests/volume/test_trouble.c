@@ -225,6 +225,38 @@ static void logs_that_others_hold_behind_a_failing_disk_are_told_to_the_writer(v
     rig_stop(&rig);
 }
 
+static void an_error_of_what_is_encoded_again_is_not_its_writers(void **state)
+{
+    (void)state;
+    struct rig rig = {.config = {.chunk = 65536, .spool = 16 << 20}};
+    struct sick_io sick;
+    start_sick(&rig, &sick);
+    uint8_t *data = malloc(rig_tiff_bound(256, 256, 4));
+    size_t len = rig_tiff(RIG_CONTIGUOUS, 256, 256, 4, data);
+    struct stack *stack = rig_create(&rig, "both.tif");
+    rig_write(stack, data, len, 0);
+    assert_int_equal(stack_fsync(stack), 0);
+    struct blob_extent extent;
+    atomic_store(&sick.error, -EIO);
+    pthread_mutex_lock(&stack->lock);
+    assert_int_equal(blob_find(stack->blob->blob, 441, &extent), 0);
+    assert_int_equal(job_start(stack, JOB_AGAIN, &extent.chunk.box, false, 0, &extent.claim, 1), 0);
+    job_wait(stack, stack->last_job);
+    assert_int_equal(stack->again_error, -EIO);
+    pthread_mutex_unlock(&stack->lock);
+    assert_int_equal(stack_error(stack), 0);
+    rig_write(stack, data, len, 0);
+    assert_int_equal(stack_fsync(stack), -EIO);
+    assert_int_equal(stack_error(stack), -EIO);
+    atomic_store(&sick.error, 0);
+    assert_int_equal(stack_fsync(stack), 0);
+    stack_release(stack, true);
+    rig_expect(stack, data, len);
+    stack_put(&stack);
+    free(data);
+    rig_stop(&rig);
+}
+
 static void a_blob_that_cannot_be_begun_is_begun_later(void **state)
 {
     (void)state;
@@ -444,6 +476,7 @@ int main(void)
         cmocka_unit_test(a_spool_full_behind_a_full_disk_is_told_to_the_writer),
         cmocka_unit_test(runs_that_others_hold_behind_a_failing_disk_are_told_to_the_writer),
         cmocka_unit_test(logs_that_others_hold_behind_a_failing_disk_are_told_to_the_writer),
+        cmocka_unit_test(an_error_of_what_is_encoded_again_is_not_its_writers),
         cmocka_unit_test(a_blob_that_cannot_be_begun_is_begun_later),
         cmocka_unit_test(a_rewrite_of_what_cannot_be_read_leaves_the_file_as_it_is),
         cmocka_unit_test(a_copy_at_any_moment_has_all_that_was_synced),

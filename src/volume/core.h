@@ -113,6 +113,7 @@ struct stack {
     bool transition; /* kind or blob being exchanged: writers and other transitions wait */
     bool hold;       /* writers wait: a flush could not keep up with them */
     bool flushing;   /* one flush at a time */
+    bool settling;   /* it cuts properly: no bytes leave beside it */
     bool syncing;    /* a checkpoint is on its way to the disk */
     unsigned readers, writers;
     unsigned plain_io; /* reads and writes of data_fd under way */
@@ -138,11 +139,12 @@ struct stack {
     unsigned n_attr;           /* changes of attributes under way: no inode is exchanged */
     atomic_bool rewrite_unwanted; /* somebody waits for it: it gives up */
     unsigned pins;                /* calls under way that need what is loaded to stay so */
-    atomic_bool stuck;  /* the last flush failed: others are flushed before it to make room */
-    bool unsynced_name; /* the name has changed since the directory was synced */
+    atomic_bool stuck;            /* a flush or job failed: others go first to make room */
+    bool unsynced_name;           /* the name has changed since the directory was synced */
     int64_t dirty_since_ms, released_ms;
     struct job *jobs;
     unsigned n_jobs, n_reading; /* in flight; of these, with bytes lent by the overlay */
+    uint64_t leave_at;          /* where bytes that must leave are looked for next */
     uint64_t jobs_end;          /* no job in flight has bytes from here on */
     uint64_t last_job;          /* sequence number given last */
     uint64_t n_lost;            /* jobs whose result was thrown away or could not be stored */
@@ -202,6 +204,7 @@ struct volume {
     atomic_ullong reencode_quiet; /* bytes written when everybody had paused */
     atomic_ullong next_incarnation;
     atomic_uint jobs_in_flight;
+    atomic_ullong leaving;      /* bytes of the spool with a job in flight */
     atomic_llong pressed_ms;    /* when a writer has last had the ticker look */
     atomic_uint n_ahead;        /* chunks to be decoded ahead, waiting or under way */
     unsigned ahead_turns_most;  /* encoders that decode ahead at a time */
@@ -236,6 +239,8 @@ void volume_give_coder(struct volume *volume, struct coder *coder);
 void volume_kick(struct volume *volume); /* the ticker looks around now */
 /* After bytes were accepted: the same, where too many are about to go nowhere. */
 void volume_press(struct volume *volume);
+/* How many those are: bytes over half of the spool that no encoder is about to take. */
+uint64_t volume_excess(struct volume *volume);
 /* References to all dirty stacks of this moment, NULL for want of memory; caller unrefs and frees. */
 unsigned volume_dirty_stacks(struct volume *volume, struct stack ***out);
 /* 0, or -ENOSPC where `len` more bytes might not fit the backing filesystem. */
@@ -365,6 +370,9 @@ int flush_stack(struct stack *stack, bool settle);
 /* flush_stack() and a checkpoint. [waits] */
 int flush_durable(struct stack *stack, bool settle);
 void flush_tend_async(struct stack *stack); /* lock held */
+/* Starts jobs for about `most` bytes, those of no unit and of incomplete ones too, and waits for none. How many it
+ * has started, or -EAGAIN where a tender has to see to the stack first. Lock held. */
+int64_t flush_leave(struct stack *stack, uint64_t most);
 /* What a writer did not find in the spool. An error only where no stack can be flushed. No lock held. [waits] */
 enum spool_want { WANT_BLOCK, WANT_RUN, WANT_LOG };
 int flush_make_room(struct stack *stack, enum spool_want want);

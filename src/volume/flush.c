@@ -6,6 +6,9 @@
  * writer has gone ("settle"): incomplete units are merged with what the blob has of them, and
  * provisional bytes that turned out to be voxels are cut again.
  *
+ * Under pressure bytes need not wait for a flush: flush_leave() starts jobs for some of what is dirty, as if a
+ * flush had come by, and whoever lacks room waits for the first that is done.
+ *
  * A round of a flush starts jobs for all that is dirty and waits for them. Writers go on meanwhile,
  * so some results may be stale; after a few rounds writers are held until one round gets through.
  */
@@ -44,6 +47,9 @@ void flush_completed(struct stack *stack, uint64_t off, uint64_t end)
             return; /* out of memory: the next flush comes to it */
     }
 }
+
+#define LEAVE_JOBS  512u /* at a time, under the stack's lock */
+#define LEAVE_SKIPS 64u  /* runs that have a job already: with many jobs each takes its time */
 
 struct round {
     struct stack *stack;
@@ -105,6 +111,60 @@ static int flush_dirty(struct round *round)
             return r;
     }
     return gather_flush(&round->bytes);
+}
+
+/* Whose bytes can leave just as they would be written: no lock need be dropped. One that nobody writes is settled, and
+ * what a full log keeps in the overlay waits for a checkpoint. */
+static bool can_leave(const struct stack *stack)
+{
+    return stack->kind == STACK_BLOB && !stack->transition && stack->layout != NULL &&
+           stack->blob != NULL && stack->blob->writable && stack->writers > 0 && !stack->settling &&
+           !stack->log_full && !atomic_load(&stack->stuck);
+}
+
+/* From stack->leave_at to `end`, at most `most` bytes of no job. */
+static int64_t leave_until(struct round *round, uint64_t end, uint64_t most)
+{
+    struct stack *stack = round->stack;
+    const uint64_t n_jobs = stack->last_job;
+    uint64_t at, run_end, next, done = 0;
+    unsigned skips = 0;
+    while (done < most && skips < LEAVE_SKIPS && stack->last_job - n_jobs < LEAVE_JOBS &&
+           overlay_next(&stack->overlay, stack->leave_at, &at, &run_end) && at < end) {
+        if (is_covered(round, at, &next)) {
+            stack->leave_at = next;
+            skips++;
+            continue;
+        }
+        run_end = run_end - at < most - done ? run_end : at + (most - done);
+        int r = flush_run(round, at, run_end, &next);
+        if (r < 0)
+            return r;
+        done += next - at;
+        stack->leave_at = next;
+    }
+    int r = gather_flush(&round->bytes);
+    return r < 0 ? r : (int64_t)done;
+}
+
+/* Round and round, so that what was written in random order is as dense as it gets, and what was written last, and may
+ * yet become whole units, is the last to leave. */
+int64_t flush_leave(struct stack *stack, uint64_t most)
+{
+    if (!can_leave(stack))
+        return -EAGAIN;
+    struct round round = {.stack = stack};
+    round.bytes.stack = stack;
+    round.bytes.why = JOB_WRITTEN;
+    round.bytes.flags = BLOB_PROVISIONAL;
+    const uint64_t begun = stack->leave_at;
+    int64_t n = leave_until(&round, UINT64_MAX, most);
+    uint64_t at, end;
+    if (n != 0 || overlay_next(&stack->overlay, stack->leave_at, &at, &end))
+        return n;
+    stack->leave_at = 0;
+    round.clear_to = 0;
+    return leave_until(&round, begun, most);
 }
 
 /* The one piece of a unit was cut as the unit says by a guess, and only its mark goes. Lock held since
@@ -253,10 +313,11 @@ int flush_stack(struct stack *stack, bool settle)
     while (stack->flushing)
         pthread_cond_wait(&stack->changed, &stack->lock);
     stack->flushing = true;
+    stack->settling = settle;
     int r = flush_prepare(stack, settle);
     if (r >= 0 && stack->kind == STACK_BLOB && stack->layout != NULL)
         r = flush_rounds(stack, settle);
-    stack->flushing = false;
+    stack->flushing = stack->settling = false;
     stack->hold = false;
     atomic_store(&stack->stuck, r < 0);
     pthread_cond_broadcast(&stack->changed);
@@ -527,28 +588,60 @@ static int flush_away(struct stack *stack)
     return r >= 0 && full ? flush_durable(stack, false) : r;
 }
 
+static bool starts_leaving(struct stack *stack, uint64_t most)
+{
+    pthread_mutex_lock(&stack->lock);
+    bool some = flush_leave(stack, most) > 0;
+    pthread_mutex_unlock(&stack->lock);
+    return some;
+}
+
+/* The stack's own bytes are too torn. */
+static int make_runs(struct stack *stack, uint64_t *seen)
+{
+    pthread_mutex_lock(&stack->lock);
+    bool some = stack->n_jobs > 0 || flush_leave(stack, UINT64_MAX) > 0;
+    pthread_mutex_unlock(&stack->lock);
+    if (!some)
+        return flush_away(stack);
+    spool_wait(stack->volume->spool, seen);
+    return 0;
+}
+
+/* What some encoder is about to store makes room soon; else all of the victim has to go. */
+static int make_room_of(struct stack *victim, uint64_t *seen)
+{
+    struct volume *volume = victim->volume;
+    uint64_t excess = volume_excess(volume), chunk = volume->config.chunk;
+    bool idle = atomic_load(&volume->jobs_in_flight) == 0, last = atomic_load(&victim->stuck);
+    bool some = (excess > 0 || idle) && starts_leaving(victim, (excess / chunk + 1) * chunk);
+    if (some || !idle) {
+        spool_wait(volume->spool, seen);
+        return 0;
+    }
+    int r = flush_away(victim);
+    return last ? r : 0;
+}
+
 int flush_make_room(struct stack *stack, enum spool_want want)
 {
     struct volume *volume = stack->volume;
     uint64_t seen = spool_seen(volume->spool);
-    if (want == WANT_RUN &&
-        atomic_load(&stack->overlay.n_held) > 0) /* its own bytes are too torn */
-        return flush_away(stack);
+    if (want == WANT_RUN && atomic_load(&stack->overlay.n_held) > 0)
+        return make_runs(stack, &seen);
     if (want == WANT_BLOCK && spool_grow(volume->spool))
         return 0;
-    if (atomic_load(&volume->jobs_in_flight) > 0) {
-        spool_wait(volume->spool, &seen);
-        return 0;
-    }
     struct stack *victim = largest_holder(volume);
-    if (victim == NULL) {
-        wait_for_checkpoint(volume, &seen);
-        return 0;
+    if (victim != NULL) {
+        int r = make_room_of(victim, &seen);
+        stack_unref(victim);
+        return r;
     }
-    bool last = atomic_load(&victim->stuck);
-    int r = flush_away(victim);
-    stack_unref(victim);
-    return last ? r : 0;
+    if (atomic_load(&volume->jobs_in_flight) > 0)
+        spool_wait(volume->spool, &seen);
+    else
+        wait_for_checkpoint(volume, &seen);
+    return 0;
 }
 
 int flush_make_log_room(struct stack *stack)

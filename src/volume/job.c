@@ -38,6 +38,12 @@ struct job {
     struct blob_claim claims[]; /* ascending offsets */
 };
 
+/* The bytes it has of the spool, for which a writer may be waiting. */
+static uint64_t spooled_bytes(const struct job *job)
+{
+    return job->why == JOB_WRITTEN ? sqy_box_bytes(&job->box) : 0;
+}
+
 static void unlink_job(struct job *job)
 {
     struct stack *stack = job->stack;
@@ -47,6 +53,7 @@ static void unlink_job(struct job *job)
     if (--stack->n_jobs == 0)
         stack->jobs_end = 0;
     atomic_fetch_sub(&stack->volume->jobs_in_flight, 1);
+    atomic_fetch_sub(&stack->volume->leaving, spooled_bytes(job));
     pthread_cond_broadcast(&stack->changed);
 }
 
@@ -117,12 +124,6 @@ static void keep_decoded(struct job *job, const struct blob_chunk *chunk, const 
     struct cache_entry *entry = NULL;
     if (cache_get(cache, key, len, keep_fill, &keep, &entry) >= 0)
         cache_put(cache, &entry);
-}
-
-/* The bytes it has of the spool, for which a writer may be waiting. */
-static uint64_t spooled_bytes(const struct job *job)
-{
-    return job->why == JOB_WRITTEN ? sqy_box_bytes(&job->box) : 0;
 }
 
 /* What cuts anew what is stored already is not done to leave it as it was. */
@@ -291,6 +292,8 @@ static void job_run(struct work *work)
             log_warn("a chunk could not be stored (%s); its bytes are kept and tried again",
                      strerror(-r));
         *error = r;
+        if (job->why != JOB_AGAIN)
+            atomic_store(&stack->stuck, true);
         atomic_fetch_add(&volume->counters.store_errors, 1);
     }
     if (r == -ESTALE)
@@ -330,6 +333,7 @@ int job_start(struct stack *stack, enum job_why why, const struct sqy_box *box, 
         stack->jobs_end = job->hi;
     stack->n_jobs++;
     atomic_fetch_add(&stack->volume->jobs_in_flight, 1);
+    atomic_fetch_add(&stack->volume->leaving, spooled_bytes(job));
     stack_ref(stack);
     ladder_wait(&stack->volume->ladder, spooled_bytes(job));
     workq_push(stack->volume->encoders, &job->work);

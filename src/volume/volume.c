@@ -106,10 +106,18 @@ unsigned volume_dirty_stacks(struct volume *volume, struct stack ***out)
 
 /* One look of the ticker at all dirty stacks. */
 struct turn {
-    bool pressed;
+    uint64_t used, excess; /* bytes of the spool; of the latter each stack lets go its part */
     int64_t rest_ms;
     bool tries_again; /* what failed */
 };
+
+/* Whole chunks, as `held` is to all that the spool holds. */
+static uint64_t part_of(const struct turn *turn, uint64_t held, uint64_t chunk)
+{
+    uint64_t used = turn->used > held ? turn->used : held; /* seen at two moments */
+    double part = (double)turn->excess * (double)held / (double)used;
+    return ((uint64_t)part / chunk + 1) * chunk;
+}
 
 /* Bytes of a stack that somebody writes get to a checkpoint by age; one that nobody has open is
  * dirty because storing it failed, and is tried again. */
@@ -117,24 +125,23 @@ static void tick_stack(struct stack *stack, const struct turn *turn)
 {
     pthread_mutex_lock(&stack->lock);
     int64_t now = now_ms(), age = now - stack->dirty_since_ms;
-    bool pressed = turn->pressed;
+    uint64_t held = stack->overlay.bytes, chunk = stack->volume->config.chunk;
     bool resting =
         stack->error == 0 ? now - stack->released_ms < turn->rest_ms : !turn->tries_again;
-    bool due = stack->modified && !stack->tend_queued && !stack->tending && !stack->reencoding &&
-               (age >= VOLUME_DIRTY_AGE_MS || (stack->writers == 0 && !resting) ||
-                (pressed && stack->overlay.bytes >= stack->volume->config.chunk));
-    if (due)
+    bool due = age >= VOLUME_DIRTY_AGE_MS || (stack->writers == 0 && !resting);
+    if (turn->excess > 0 && held >= chunk)
+        due = flush_leave(stack, part_of(turn, held, chunk)) < 0 || due;
+    if (due && stack->modified && !stack->tend_queued && !stack->tending && !stack->reencoding)
         flush_tend_async(stack);
     pthread_mutex_unlock(&stack->lock);
 }
 
-/* Half the spool is held by bytes that no encoder is about to take. */
-static bool is_pressed(struct volume *volume)
+uint64_t volume_excess(struct volume *volume)
 {
     uint64_t used = (uint64_t)spool_used(volume->spool) * SPOOL_BLOCK;
-    uint64_t leaving = (uint64_t)atomic_load(&volume->jobs_in_flight) * volume->config.chunk;
-    uint64_t half = (uint64_t)spool_total(volume->spool) * SPOOL_BLOCK / 2;
-    return used > half && used - half > leaving;
+    uint64_t stays =
+        (uint64_t)spool_total(volume->spool) * SPOOL_BLOCK / 2 + atomic_load(&volume->leaving);
+    return used > stays ? used - stays : 0;
 }
 
 /* `*tried_ms`: when what failed was tried last. Returns how long to wait for the next one. */
@@ -144,7 +151,8 @@ static int64_t tick(struct volume *volume, int64_t *tried_ms)
     unsigned n = volume_dirty_stacks(volume, &list);
     bool crowded = n >= VOLUME_CROWD;
     int64_t now = now_ms(), wait_ms = crowded ? CROWD_REST_MS : VOLUME_TICK_MS;
-    struct turn turn = {.pressed = is_pressed(volume),
+    struct turn turn = {.used = (uint64_t)spool_used(volume->spool) * SPOOL_BLOCK,
+                        .excess = volume_excess(volume),
                         .rest_ms = crowded ? CROWD_REST_MS : STACK_REST_MS,
                         .tries_again = !crowded || now - *tried_ms >= VOLUME_TICK_MS};
     if (turn.tries_again)
@@ -226,7 +234,7 @@ void volume_kick(struct volume *volume)
 
 void volume_press(struct volume *volume)
 {
-    if (!is_pressed(volume))
+    if (volume_excess(volume) == 0)
         return;
     long long now = now_ms(), last = atomic_load(&volume->pressed_ms);
     if (now - last >= VOLUME_PRESS_MS &&

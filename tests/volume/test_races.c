@@ -710,6 +710,49 @@ static void a_full_disk_is_told_however_else_others_fail(void **state)
     }
 }
 
+/* ---- room in the spool ---- */
+
+struct slow_disk {
+    atomic_bool through, in_vain; /* the writer is; it was waited for, and was not */
+};
+
+static void until_the_writer_is_through(void *ctx)
+{
+    struct slow_disk *disk = ctx;
+    for (unsigned i = 0; i < 1000 && !atomic_load(&disk->through); i++)
+        pause_ms(10);
+    atomic_store(&disk->in_vain, !atomic_load(&disk->through));
+}
+
+static void who_waits_for_room_waits_for_the_first_and_not_for_a_whole_flush(void **state)
+{
+    (void)state;
+    enum { SPOOL = 16 << 20, LEN = 3 * SPOOL };
+    struct rig rig = {.config = {.chunk = 65536, .spool = SPOOL, .threads = 2}};
+    struct trapped_io trapped;
+    start_trapped(&rig, &trapped);
+    uint64_t seed = 1;
+    uint8_t *data = malloc(LEN);
+    for (size_t i = 0; i < LEN; i += 8)
+        memcpy(data + i, &(uint64_t){rig_random(&seed)}, 8);
+    memcpy(data, "II\x2a\0\x08\0\0\0\0", 10); /* a directory of nothing */
+    struct stack *stack = rig_create(&rig, "strips.tif");
+    struct slow_disk disk = {0};
+    trapped.longer = 8192;
+    trap_set(&trapped.pwrite, 1, 0, until_the_writer_is_through, &disk);
+    for (size_t at = 0; at < LEN; at += 1 << 20)
+        rig_write(stack, data + at, 1 << 20, at);
+    atomic_store(&disk.through, true);
+    assert_int_equal(atomic_load(&trapped.pwrite.after), 0);
+    assert_int_equal(stack_fsync(stack), 0);
+    assert_false(atomic_load(&disk.in_vain));
+    rig_expect(stack, data, LEN);
+    stack_release(stack, true);
+    stack_put(&stack);
+    free(data);
+    rig_stop(&rig);
+}
+
 /* ---- bytes that are being encoded ---- */
 
 struct gate {
@@ -1141,6 +1184,7 @@ int main(void)
         cmocka_unit_test(a_checkpoint_beside_a_writer_says_that_lower_rungs_may_be_there),
         cmocka_unit_test(what_cannot_be_stored_does_not_keep_the_rest_from_a_checkpoint),
         cmocka_unit_test(a_full_disk_is_told_however_else_others_fail),
+        cmocka_unit_test(who_waits_for_room_waits_for_the_first_and_not_for_a_whole_flush),
         cmocka_unit_test(what_an_encoder_reads_in_the_spool_is_not_written_into),
         cmocka_unit_test(a_plain_file_that_did_not_fit_leaves_nothing_behind),
         cmocka_unit_test(an_old_attribute_does_not_make_an_emptied_stack_plain),

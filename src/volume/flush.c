@@ -627,8 +627,11 @@ int flush_make_room(struct stack *stack, enum spool_want want)
 {
     struct volume *volume = stack->volume;
     uint64_t seen = spool_seen(volume->spool);
-    if (want == WANT_RUN && atomic_load(&stack->overlay.n_held) > 0)
+    bool own = atomic_load(&stack->overlay.n_held) > 0;
+    if (want == WANT_RUN && own)
         return make_runs(stack, &seen);
+    if (want == WANT_HOLE && own) /* each try would undo what jobs have begun where it is to be */
+        return flush_away(stack);
     if (want == WANT_BLOCK && spool_grow(volume->spool))
         return 0;
     struct stack *victim = largest_holder(volume);

@@ -181,7 +181,7 @@ int stack_fallocate(struct stack *stack, int mode, uint64_t off, uint64_t len)
         return -EFBIG;
     int r;
     while ((r = try_fallocate(stack, mode, off, len)) == -EAGAIN)
-        if ((r = flush_make_room(stack, WANT_RUN)) < 0)
+        if ((r = flush_make_room(stack, WANT_HOLE)) < 0)
             break;
     return r;
 }

@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 
 #define MAX_IDLE 24u /* as many as there are threads that read and write at a time */
 
@@ -12,6 +13,15 @@ struct buffer_pool {
     unsigned n_idle;
     void *idle[MAX_IDLE];
 };
+
+/* Of the kernel's, not malloc()'s: many may wait at a time, mostly untouched, and malloc() would keep what they
+ * took in the arenas of the threads that took them. */
+static void *buffer_map(void)
+{
+    void *buffer =
+        mmap(NULL, BUFFER_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    return buffer != MAP_FAILED ? buffer : NULL;
+}
 
 int buffer_pool_create(struct buffer_pool **out)
 {
@@ -29,7 +39,7 @@ void buffer_pool_destroy(struct buffer_pool **pool_p)
     if (pool == NULL)
         return;
     while (pool->n_idle > 0)
-        free(pool->idle[--pool->n_idle]);
+        munmap(pool->idle[--pool->n_idle], BUFFER_BYTES);
     pthread_mutex_destroy(&pool->lock);
     free(pool);
     *pool_p = NULL;
@@ -42,9 +52,7 @@ void *buffer_take(struct buffer_pool *pool)
     if (pool->n_idle > 0)
         buffer = pool->idle[--pool->n_idle];
     pthread_mutex_unlock(&pool->lock);
-    if (buffer == NULL && posix_memalign(&buffer, 4096, BUFFER_BYTES) != 0)
-        return NULL;
-    return buffer;
+    return buffer != NULL ? buffer : buffer_map();
 }
 
 void buffer_give(struct buffer_pool *pool, void *buffer)
@@ -57,5 +65,5 @@ void buffer_give(struct buffer_pool *pool, void *buffer)
         pool->idle[pool->n_idle++] = buffer;
     pthread_mutex_unlock(&pool->lock);
     if (!kept)
-        free(buffer);
+        munmap(buffer, BUFFER_BYTES);
 }

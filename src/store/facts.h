@@ -33,7 +33,8 @@ struct facts;
 struct facts *facts_create(void); /* NULL: out of memory */
 void facts_destroy(struct facts **facts);
 
-/* Of a row with that path, or (NULL) of any; `out` may be NULL. 0; -ENOENT where the neighbourhood is known and there is no such row; -EAGAIN where it is not. */
+/* Of a row with that path, or (NULL) of any; `out` may be NULL. 0; -ENOENT where the neighbourhood is known and
+ * there is no such row; -EAGAIN where it is not. */
 int facts_find(struct facts *facts, const struct stat *backing, const uint64_t *path_sum,
                struct index_attr *out);
 /* After -EAGAIN: whether to read the whole neighbourhood. Where it is asked for again, so that who jumps

@@ -373,7 +373,8 @@ void flush_tend_async(struct stack *stack); /* lock held */
 /* Starts jobs for about `most` bytes, those of no unit and of incomplete ones too, and waits for none. How many it
  * has started, or -EAGAIN where a tender has to see to the stack first. Lock held. */
 int64_t flush_leave(struct stack *stack, uint64_t most);
-/* What a writer did not find in the spool; a hole wants runs, too. An error only where no stack can be flushed. No lock held. [waits] */
+/* What a writer did not find in the spool; a hole wants runs, too. An error only where no stack can be
+ * flushed. No lock held. [waits] */
 enum spool_want { WANT_BLOCK, WANT_RUN, WANT_HOLE, WANT_LOG };
 int flush_make_room(struct stack *stack, enum spool_want want);
 /* Where the extent at `off` is, or the hole around it. 0, 1 where it has to be asked again (the lock was

@@ -101,8 +101,7 @@ static int zstd_decode(struct sqy_ctx *ctx, const struct stage *stage, const str
     return !ZSTD_isError(r) && r == len ? 0 : -EBADMSG;
 }
 
-ssize_t huffman_encode(struct sqy_ctx *ctx, const uint8_t *in, size_t len, uint8_t *out,
-                       size_t cap)
+ssize_t huffman_encode(struct sqy_ctx *ctx, const uint8_t *in, size_t len, uint8_t *out, size_t cap)
 {
     const struct zstd_state *state = zstd_state(ctx);
     if (!state)

@@ -40,13 +40,13 @@ static const struct row rows[] = {
 };
 
 static const struct sqy_box boxes[] = {
-    {SQY_UINT16, 1, 512, 1024, 1}, {SQY_UINT16, 1, 2048, 256, 1}, {SQY_UINT16, 8, 256, 256, 1},
-    {SQY_UINT8, 8, 256, 256, 1},   {SQY_UINT16, 1, 512, 1536, 3}, {SQY_UINT16, 64, 64, 64, 1},
-    {SQY_UINT16, 64, 64, 31, 1},   {SQY_UINT16, 64, 64, 32, 1},   {SQY_INT8, 64, 64, 32, 1},
-    {SQY_UINT16, 64, 1, 1024, 1},  {SQY_UINT16, 64, 33, 1024, 1}, {SQY_UINT16, 300, 16, 33, 1},
-    {SQY_UINT16, 1, 1, 1, 1},      {SQY_UINT16, 1, 4000, 96, 3},  {SQY_UINT16, 1, 4000, 24, 3},
-    {SQY_UINT16, 1, 1, MIB, 1},    {SQY_UINT8, 1, 1, MIB, 1},       {SQY_UINT16, 2, 100000, 8, 1},
-    {SQY_UINT16, 1, 131072, 7, 1}, {SQY_UINT16, MIB / 4, 1, 2, 1},  {SQY_UINT16, MIB / 16, 3, 3, 1},
+    {SQY_UINT16, 1, 512, 1024, 1}, {SQY_UINT16, 1, 2048, 256, 1},  {SQY_UINT16, 8, 256, 256, 1},
+    {SQY_UINT8, 8, 256, 256, 1},   {SQY_UINT16, 1, 512, 1536, 3},  {SQY_UINT16, 64, 64, 64, 1},
+    {SQY_UINT16, 64, 64, 31, 1},   {SQY_UINT16, 64, 64, 32, 1},    {SQY_INT8, 64, 64, 32, 1},
+    {SQY_UINT16, 64, 1, 1024, 1},  {SQY_UINT16, 64, 33, 1024, 1},  {SQY_UINT16, 300, 16, 33, 1},
+    {SQY_UINT16, 1, 1, 1, 1},      {SQY_UINT16, 1, 4000, 96, 3},   {SQY_UINT16, 1, 4000, 24, 3},
+    {SQY_UINT16, 1, 1, MIB, 1},    {SQY_UINT8, 1, 1, MIB, 1},      {SQY_UINT16, 2, 100000, 8, 1},
+    {SQY_UINT16, 1, 131072, 7, 1}, {SQY_UINT16, MIB / 4, 1, 2, 1}, {SQY_UINT16, MIB / 16, 3, 3, 1},
     {SQY_UINT16, 1, 65535, 21, 3}, {SQY_UINT16, 1, 3, MIB / 2, 1},
 };
 
@@ -54,7 +54,8 @@ static size_t bound(const struct row *row, const struct sqy_box *box)
 {
     const double samples = (double)box->planes * box->rows * box->width;
     const bool joined = box->width / box->spp < row->narrow;
-    const double layers = (double)box->planes * box->spp, all_rows = joined ? layers : layers * box->rows;
+    const double layers = (double)box->planes * box->spp,
+                 all_rows = joined ? layers : layers * box->rows;
     const double edges = (double)box->planes * box->width * (joined ? box->rows : 1);
     return ROUND + row->fixed + (row->boxes + 1) * sqy_box_bytes(box) +
            (size_t)(row->sample * samples + row->row * all_rows + row->edge * edges +

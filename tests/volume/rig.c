@@ -165,7 +165,8 @@ size_t rig_tiff(enum rig_tiff kind, uint32_t width, uint32_t height, uint32_t pl
         return 441 + planes * plane;
     }
     if (kind == RIG_ONE_FIRST || kind == RIG_THUMBNAIL) {
-        const uint32_t w = kind == RIG_THUMBNAIL ? 64 : width, h = kind == RIG_THUMBNAIL ? 64 : height;
+        const uint32_t w = kind == RIG_THUMBNAIL ? 64 : width,
+                       h = kind == RIG_THUMBNAIL ? 64 : height;
         const size_t before = 200 + (size_t)w * h * 2, end = before + planes * plane;
         le_store32(out + 4, 8);
         put_ifd(out, 8, w, h, 200, w * h * 2, 0, 0, (uint32_t)end);

@@ -64,6 +64,12 @@ static int system_rename(const struct io *io, int from_dir, const char *from, in
     return r < 0 ? -errno : 0;
 }
 
+static void system_writeback(const struct io *io, int fd, uint64_t off, uint64_t len)
+{
+    (void)io;
+    sync_file_range(fd, (off_t)off, (off_t)len, SYNC_FILE_RANGE_WRITE);
+}
+
 const struct io io_system = {
     .pread = system_pread,
     .pwrite = system_pwrite,
@@ -71,6 +77,7 @@ const struct io io_system = {
     .ftruncate = system_ftruncate,
     .fsync = system_fsync,
     .rename = system_rename,
+    .writeback = system_writeback,
 };
 
 ssize_t io_pread_full(const struct io *io, int fd, void *buf, size_t len, uint64_t off)

@@ -19,6 +19,8 @@ struct io {
     /* `flags` as renameat2(2) has them */
     int (*rename)(const struct io *io, int from_dir, const char *from, int to_dir, const char *to,
                   unsigned flags);
+    /* A hint, or NULL: these bytes begin their way to the disk, so that a sync to come waits for less. */
+    void (*writeback)(const struct io *io, int fd, uint64_t off, uint64_t len);
 };
 
 /* The real ones. */

@@ -106,6 +106,18 @@ static int begin_append(struct blob *blob, uint64_t len, struct blob_room *room)
     return blob_reserve(blob, len, room);
 }
 
+#define WRITEBACK_BYTES (8u << 20)
+
+/* Each piece of so many bytes is sent to the disk when it is there. The kernel would wait for seconds, and whoever
+ * syncs then, and all who wait for that, for the disk. */
+static void send_ahead(const struct blob *blob, const struct blob_room *room)
+{
+    const uint64_t from = room->off / WRITEBACK_BYTES * WRITEBACK_BYTES;
+    const uint64_t to = (room->off + room->len) / WRITEBACK_BYTES * WRITEBACK_BYTES;
+    if (blob->io->writeback && from != to)
+        blob->io->writeback(blob->io, blob->fd, from, to - from);
+}
+
 /* The bytes of a run go into the file; it is kept until a sync has confirmed them. Takes the run. */
 static int append_run(struct blob *blob, struct kept_run *run, uint64_t *off)
 {
@@ -121,6 +133,7 @@ static int append_run(struct blob *blob, struct kept_run *run, uint64_t *off)
     if (r >= 0) {
         r = blob_fill(blob, &room, 0, run->data, run->len);
         *off = room.off + run->head;
+        send_ahead(blob, &room);
         pthread_mutex_lock(&blob->lock);
         blob_leave(blob, &room, r >= 0);
         if (r >= 0 && blob->kept_limit > 0)

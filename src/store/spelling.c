@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/log.h"
 #include "store/origin.h"
 
 #define CAPS_SUFFIX ".SQY"
@@ -109,11 +110,22 @@ int spelling_remove(int dir_fd, const char *name)
     return spelling_is_absent(errno) ? 0 : -errno;
 }
 
+/* Whoever sees the error sees nothing of the file that has it. */
+static int check_shadow(int dir_fd, const struct spelled *file, const char *name)
+{
+    int r = origin_check(dir_fd, name);
+    if (r < 0)
+        log_warn("%s is neither removed nor renamed: %s, which lies hidden behind it and may be "
+                 "somebody's only copy, cannot be read: %s",
+                 spelling_of(file), name, strerror(-r));
+    return r;
+}
+
 int spelling_drop_shadows(int dir_fd, const struct spelled *file)
 {
     for (unsigned i = file->spellings.n; i-- > file->rank + 1;) {
         const char *name = file->spellings.name[i];
-        int r = file->spellings.whose[i] == SPELLING_FOREIGN ? 1 : origin_check(dir_fd, name);
+        int r = file->spellings.whose[i] == SPELLING_FOREIGN ? 1 : check_shadow(dir_fd, file, name);
         if (r == 0)
             r = spelling_remove(dir_fd, name);
         if (r < 0)

@@ -134,6 +134,7 @@ static void became_plain(struct stack *stack)
     stack->modified = false;
     stack_own_ctime(stack);
     stack_mark_clean(stack);
+    stack_mark_dirty(stack); /* without a log: what it has is in the file, and no sync has been */
 }
 
 int birth_classify(struct stack *stack, bool final)

@@ -234,7 +234,7 @@ static int rewrite(struct stack *stack, uint64_t size, const struct timespec *mt
 static bool is_moving(const struct stack *stack)
 {
     return stack->flushing || stack->syncing || stack->transition || stack->n_jobs > 0 ||
-           stack->pins > 0;
+           stack->pins > 0 || stack->plain_io > 0;
 }
 
 /* What a rewrite needs open; lock held. */

@@ -363,25 +363,26 @@ static bool header_of(struct blob *blob, const struct image *image, struct blob_
     return image->known;
 }
 
+/* Until it is synced it is among the dirty ones, for whose end a drain waits. Lock held, dropped meanwhile. */
 static int sync_plain(struct stack *stack)
 {
     const struct io *io = stack->volume->io;
-    int fd = stack->data_fd;
+    int fd = stack->data_fd, r = 0;
     bool clean = stack->kind == STACK_PLAIN || stack->overlay.bytes == 0, due = stack->modified;
     stack->modified = stack->modified && !clean;
-    if (!stack->modified)
-        stack_mark_clean(stack);
-    if (fd < 0)
-        return 0;
-    stack->plain_io++;
-    pthread_mutex_unlock(&stack->lock);
-    int r = io->fsync(io, fd);
-    pthread_mutex_lock(&stack->lock);
-    stack->plain_io--;
-    pthread_cond_broadcast(&stack->changed);
+    if (fd >= 0) {
+        stack->plain_io++;
+        pthread_mutex_unlock(&stack->lock);
+        r = io->fsync(io, fd);
+        pthread_mutex_lock(&stack->lock);
+        stack->plain_io--;
+        pthread_cond_broadcast(&stack->changed);
+    }
     if (r < 0 && due) {
         stack->plain_error = r;
         stack_mark_dirty(stack);
+    } else if (r >= 0 && !stack->modified && !stack->syncing) { /* else it is a blob's by now */
+        stack_mark_clean(stack);
     }
     return r;
 }

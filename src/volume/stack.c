@@ -354,6 +354,7 @@ int stack_error(struct stack *stack)
 {
     pthread_mutex_lock(&stack->lock);
     int r = stack->error < 0 ? stack->error : stack->job_error;
+    r = r < 0 ? r : stack->plain_error;
     stack->plain_error = 0;
     pthread_mutex_unlock(&stack->lock);
     return r;

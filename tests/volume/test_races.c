@@ -1082,14 +1082,21 @@ struct counting_io {
     uint64_t ino;
     atomic_uint n_fsyncs; /* of that file */
     atomic_bool fails;    /* the next one */
+    struct volume *volume;
+    atomic_bool unawaited; /* while one was under way no drain would have waited for it */
 };
 
 static int counting_fsync(const struct io *io, int fd)
 {
     struct counting_io *counting = (struct counting_io *)(uintptr_t)io;
     struct stat st;
-    if (fstat(fd, &st) == 0 && st.st_ino == counting->ino)
+    if (fstat(fd, &st) == 0 && st.st_ino == counting->ino) {
         atomic_fetch_add(&counting->n_fsyncs, 1);
+        pthread_mutex_lock(&counting->volume->lock);
+        if (counting->volume->dirty == NULL)
+            atomic_store(&counting->unawaited, true);
+        pthread_mutex_unlock(&counting->volume->lock);
+    }
     if (atomic_exchange(&counting->fails, false))
         return -EIO;
     return io_system.fsync(&io_system, fd);
@@ -1100,6 +1107,7 @@ static void drained(struct rig *rig, struct counting_io *counting)
     atomic_store(&counting->n_fsyncs, 0);
     assert_int_equal(volume_drain(rig->volume), 0);
     assert_true(atomic_load(&counting->n_fsyncs) > 0);
+    assert_false(atomic_load(&counting->unawaited));
 }
 
 /* One that was there before the mount, so that nothing of it ever waited in the spool. */
@@ -1112,6 +1120,7 @@ static void a_plain_file_that_was_changed_is_durable_when_drained(void **state)
     counting.io.fsync = counting_fsync;
     rig_start(&rig);
     rig.volume->io = &counting.io;
+    counting.volume = rig.volume;
     put_file(&rig, "notes.txt", (const uint8_t *)"what was there", 14);
     struct stack *stack = rig_find(&rig, "notes.txt");
     assert_int_equal(fstat(stack_fd(stack), &st), 0);
@@ -1122,6 +1131,28 @@ static void a_plain_file_that_was_changed_is_durable_when_drained(void **state)
     assert_int_equal(stack_truncate(stack, 7), 0);
     drained(&rig, &counting);
     assert_int_equal(stack_fallocate(stack, 0, 100, 10), 0);
+    drained(&rig, &counting);
+    stack_release(stack, true);
+    stack_put(&stack);
+    rig_stop(&rig);
+}
+
+/* Its first bytes go to the file when they say what it is, and out of the spool. */
+static void a_plain_file_that_has_just_been_born_is_durable_when_drained(void **state)
+{
+    (void)state;
+    struct rig rig = {.config = {.chunk = 65536}};
+    struct counting_io counting = {.io = io_system};
+    struct stat st;
+    counting.io.fsync = counting_fsync;
+    rig_start(&rig);
+    rig.volume->io = &counting.io;
+    counting.volume = rig.volume;
+    struct stack *stack = rig_create(&rig, "notes.txt");
+    assert_int_equal(fstat(stack_fd(stack), &st), 0);
+    counting.ino = st.st_ino;
+    rig_write(stack, "what has just been written", 26, 0);
+    assert_int_equal(stack->kind, STACK_PLAIN);
     drained(&rig, &counting);
     stack_release(stack, true);
     stack_put(&stack);
@@ -1146,6 +1177,7 @@ static void a_plain_file_that_could_not_be_synced_is_told_of_and_synced_again(vo
     counting.io.fsync = counting_fsync;
     rig_start(&rig);
     rig.volume->io = &counting.io;
+    counting.volume = rig.volume;
     put_file(&rig, "notes.txt", (const uint8_t *)"what was there", 14);
     struct stack *stack = rig_find(&rig, "notes.txt");
     assert_int_equal(fstat(stack_fd(stack), &st), 0);
@@ -1173,6 +1205,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_plain_file_that_could_not_be_synced_is_told_of_and_synced_again),
         cmocka_unit_test(a_plain_file_that_was_changed_is_durable_when_drained),
+        cmocka_unit_test(a_plain_file_that_has_just_been_born_is_durable_when_drained),
         cmocka_unit_test(a_file_made_where_a_conversion_gives_way_stays),
         cmocka_unit_test(a_conversion_that_cannot_be_synced_keeps_its_bytes),
         cmocka_unit_test(a_late_lookup_does_not_bring_a_rewritten_inode_back),

@@ -7,7 +7,7 @@
  * The table is kept in pages of consecutive extents, loaded when touched, written by a checkpoint
  * when changed: a checkpoint costs what changed, opening a blob costs its directory of pages.
  *
- * Thread safe, one lock inside that is never held over I/O. Calls marked [waits] read or write the
+ * Thread safe, one lock inside that is not held over I/O, but to cut off what a failed append left. Calls marked [waits] read or write the
  * file; the others never do and return -EAGAIN where a page would have to be read first (call
  * blob_prepare() and try again).
  *

@@ -20,15 +20,6 @@ bytes_in_store() {
     [ -n "$SQYFS_PLAIN" ] || stat -c %s "$STORE/$1.sqy"
 }
 
-bounded() {
-    [ -z "$SQYFS_PLAIN" ] || return 0
-    local peak limit
-    peak=$(awk '/^VmHWM/ { print int($2 / 1024) }' "/proc/$DAEMON/status")
-    limit=$((($(number spool_limit) + $(number cache_limit)) / 1048576 + 200))
-    note "the daemon's memory has peaked at $peak MiB"
-    [ -n "$SANITIZED" ] || [ "$peak" -lt $limit ] || fail "more than $limit MiB"
-}
-
 # Byte chunks that wait to be cut: only what came before it was clear that directories are late.
 cut_as_samples() {
     [ -z "$SQYFS_PLAIN" ] || return 0
@@ -50,7 +41,7 @@ late_one() { # SHAPE PLANES CALL HOW
     await_again
     note "stored in the end: $(bytes_in_store "$name")"
     want_ratio "$MNT/$name" 3
-    bounded
+    want_memory 200
     [ -n "$SQYFS_PLAIN" ] || remount "$OPTIONS"
     late check "$name" "$@" || fail "after a new mount"
     rm "$MNT/$name"

@@ -202,6 +202,16 @@ await_again() {
     await reencoding "x == 0"
 }
 
+# want_memory MIB: at its peak the daemon has not had more than spool, cache and so much.
+want_memory() {
+    [ -z "$SQYFS_PLAIN" ] || return 0
+    local peak limit
+    peak=$(awk '/^VmHWM/ { print int($2 / 1024) }' "/proc/$DAEMON/status")
+    limit=$((($(number spool_limit) + $(number cache_limit)) / 1048576 + $1))
+    note "the daemon's memory has peaked at $peak MiB"
+    [ -n "$SANITIZED" ] || [ "$peak" -lt $limit ] || fail "more than $limit MiB"
+}
+
 # want_ratio FILE NUMBER: the file in the mount is stored, and so much smaller.
 want_ratio() {
     [ -z "$SQYFS_PLAIN" ] || return 0

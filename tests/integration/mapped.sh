@@ -20,14 +20,6 @@ mapped() { # write|check FILE UNIT [SYNCED]
     "$PYTHON" "$HERE/mapped.py" "$1" "$WORK/frames" "$MNT/$2" "$size" "${@:3:1}" 7 "${@:4}"
 }
 
-bounded() {
-    [ -z "$SQYFS_PLAIN" ] || return 0
-    local peak limit=$((spool_mb + cache_mb + 200))
-    peak=$(awk '/^VmHWM/ { print int($2 / 1024) }' "/proc/$DAEMON/status")
-    note "the daemon's memory has peaked at $peak MiB"
-    [ -n "$SANITIZED" ] || [ "$peak" -lt $limit ] || fail "more than $limit MiB"
-}
-
 # Each piece that lies alone in a chunk has all of it decoded when its plane is put together.
 decoded_few_times() {
     [ -z "$SQYFS_PLAIN" ] || return 0
@@ -46,7 +38,7 @@ for unit in $plane $((side * 2)) 4096; do
     mapped check "$unit.raw" "$unit" >/dev/null || fail "after drain"
     await_again
     decoded_few_times
-    bounded
+    want_memory 200
     want_ratio "$MNT/$unit.raw" 3
     attach_again
     mapped check "$unit.raw" "$unit" >/dev/null || fail "after a new mount"
@@ -99,4 +91,4 @@ if [ -e "$MNT/numpy.tif" ]; then
     await_again
     want_ratio "$MNT/numpy.tif" 3
 fi
-bounded
+want_memory 200

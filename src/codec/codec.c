@@ -96,9 +96,9 @@ static ssize_t encode_sink(struct sqy_ctx *ctx, const struct stage *sink, const 
     return sink->desc->encode(ctx, sink, in, len, out, cap);
 }
 
-ssize_t sqy_encode_parts(struct sqy_ctx *ctx, const struct sqy_pipeline *pipeline,
-                         const struct sqy_box *box, const void *in, void *out, size_t out_cap,
-                         size_t part_len[SQY_MAX_PARTS], unsigned *n_parts)
+static ssize_t encode_box(struct sqy_ctx *ctx, const struct sqy_pipeline *pipeline,
+                          const struct sqy_box *box, const void *in, void *out, size_t out_cap,
+                          size_t part_len[SQY_MAX_PARTS], unsigned *n_parts)
 {
     struct shape shape;
     struct plan plan;
@@ -112,6 +112,7 @@ ssize_t sqy_encode_parts(struct sqy_ctx *ctx, const struct sqy_pipeline *pipelin
         r = apply_filters(ctx, &plan, NULL, &shape, in, &from);
     if (r < 0)
         return r;
+    shape = plan_shape(&plan, &shape, plan.n_filters);
     unsigned n = plan_parts(&plan, &shape, part_len);
     size_t used = 0;
     for (unsigned i = 0; i < n; i++) {
@@ -128,6 +129,25 @@ ssize_t sqy_encode_parts(struct sqy_ctx *ctx, const struct sqy_pipeline *pipelin
     }
     *n_parts = n;
     return (ssize_t)used;
+}
+
+ssize_t sqy_encode_parts(struct sqy_ctx *ctx, const struct sqy_pipeline *pipeline,
+                         const struct sqy_box *box, const void *in, void *out, size_t out_cap,
+                         size_t part_len[SQY_MAX_PARTS], unsigned *n_parts)
+{
+    if (!sqy_pipeline_is_lossless(pipeline))
+        return -ENOTSUP;
+    return encode_box(ctx, pipeline, box, in, out, out_cap, part_len, n_parts);
+}
+
+ssize_t sqy_encode_lossy(struct sqy_ctx *ctx, const struct sqy_pipeline *pipeline,
+                         const struct sqy_box *box, const void *in, void *out, size_t out_cap)
+{
+    size_t part_len[SQY_MAX_PARTS];
+    unsigned n_parts;
+    if (sqy_pipeline_wants_noise(pipeline))
+        return -ENOTSUP;
+    return encode_box(ctx, pipeline, box, in, out, out_cap, part_len, &n_parts);
 }
 
 ssize_t sqy_encode(struct sqy_ctx *ctx, const struct sqy_pipeline *pipeline,

@@ -38,6 +38,8 @@ int plan_make(struct plan *plan, const struct sqy_pipeline *pipeline, enum sqy_t
 struct shape plan_shape(const struct plan *plan, const struct shape *volume, unsigned i)
 {
     struct shape shape = *volume;
+    for (unsigned f = 0; f < i && f < plan->n_filters; f++)
+        shape.codes |= plan->filters[f]->desc->codes;
     if (i >= plan->n_wide) {
         shape.type = SQY_UINT8;
         shape.size = 1;
@@ -97,9 +99,11 @@ bool sqy_pipeline_is_lossless(const struct sqy_pipeline *pipeline)
 
 bool sqy_pipeline_needs_volume(const struct sqy_pipeline *pipeline)
 {
-    for (unsigned i = 0; i < pipeline->n_stages; i++)
-        if (pipeline->stages[i].desc->whole_volume || pipeline->stages[i].desc->lossy)
+    for (unsigned i = 0; i < pipeline->n_stages; i++) {
+        const struct stage_desc *desc = pipeline->stages[i].desc;
+        if (desc->whole_volume || (desc->lossy && !desc->lossy_boxes))
             return true;
+    }
     return false;
 }
 

@@ -127,7 +127,7 @@ SQY_API size_t sqy_pipeline_grain(const struct sqy_pipeline *pipeline, enum sqy_
 /* Whether what is decoded is always what was encoded. */
 SQY_API bool sqy_pipeline_is_lossless(const struct sqy_pipeline *pipeline);
 /* Whether only sqy_encode_volume() takes it: one of its stages makes sense on a whole, finished
- * volume alone, or loses something. Such a pipeline cannot code chunks. */
+ * volume alone, or is one of sqeazy's own that lose something. Such a pipeline cannot code boxes. */
 SQY_API bool sqy_pipeline_needs_volume(const struct sqy_pipeline *pipeline);
 /* Whether all of it is sqeazy's, so that sqy_encode_volume() makes the payload of a sqeazy file. */
 SQY_API bool sqy_pipeline_is_sqeazy(const struct sqy_pipeline *pipeline, enum sqy_type type);
@@ -163,7 +163,7 @@ SQY_API size_t sqy_encode_bound(const struct sqy_pipeline *pipeline, const struc
 /* Encodes in[0 .. sqy_box_bytes(box)) into out; returns the coded bytes (> 0) or a negative errno.
  * A pipeline that cannot take the type (a filter for 8 and 16 bits on floats) shuffles what it can
  * and keeps the sink: any box of any type is accepted by every pipeline, but those that
- * sqy_pipeline_needs_volume(): -ENOTSUP. */
+ * sqy_pipeline_needs_volume() or are not sqy_pipeline_is_lossless(): -ENOTSUP. */
 SQY_API ssize_t sqy_encode(struct sqy_ctx *ctx, const struct sqy_pipeline *pipeline,
                            const struct sqy_box *box, const void *in, void *out, size_t out_cap);
 
@@ -200,6 +200,69 @@ SQY_API int sqy_decode(struct sqy_ctx *ctx, const struct sqy_pipeline *pipeline,
 SQY_API int sqy_decode_rows(struct sqy_ctx *ctx, const struct sqy_pipeline *pipeline,
                             const struct sqy_box *box, const void *in, size_t in_len,
                             size_t first_row, size_t n_rows, void *out);
+
+/* ---- losing something, knowingly ----
+ *
+ * A lossy pipeline that does not sqy_pipeline_needs_volume() codes boxes, too, but only where its caller says
+ * so by name: sqy_encode() refuses it. Nothing is lossless until it was decoded and compared: even a
+ * pipeline of lossless settings is not sqy_pipeline_is_lossless() where its sink is a video encoder. */
+
+/* A camera's noise: the variance of a voxel that reads v is gain * max(v - offset, 0) + read * read, in
+ * counts squared. Of signed samples v is the value plus 2^(bits - 1). */
+struct sqy_noise {
+    double offset; /* counts in the dark */
+    double gain;   /* counts for a photo-electron */
+    double read;   /* counts, standard deviation in the dark */
+};
+SQY_API double sqy_noise_sigma(const struct sqy_noise *noise, double value);
+
+/* Estimates it from boxes of one stack, a few planes here and there. */
+struct sqy_noise_fit;
+SQY_API int sqy_noise_fit_create(struct sqy_noise_fit **out);
+SQY_API void sqy_noise_fit_free(struct sqy_noise_fit **fit);
+/* 0, -ENOTSUP for a type that is not uint8, uint16 or int16, -EINVAL, -ENOMEM. */
+SQY_API int sqy_noise_fit_add(struct sqy_noise_fit *fit, const struct sqy_box *box,
+                              const void *voxels);
+/* -ENODATA where the voxels do not show any noise (masks, constants, too few). */
+SQY_API int sqy_noise_fit_end(const struct sqy_noise_fit *fit, struct sqy_noise *out);
+
+/* Whether a stage wants a noise model that its text does not give; sqy_encode_lossy() is -ENOTSUP then. */
+SQY_API bool sqy_pipeline_wants_noise(const struct sqy_pipeline *pipeline);
+/* The same pipeline with the model filled in where it is wanted. Caller frees. */
+SQY_API int sqy_pipeline_with_noise(const struct sqy_pipeline *pipeline,
+                                    const struct sqy_noise *noise, struct sqy_pipeline **out);
+/* The model in its text. -ENODATA. */
+SQY_API int sqy_pipeline_noise(const struct sqy_pipeline *pipeline, struct sqy_noise *out);
+/* The same pipeline, losing about half as much. -ENOENT where only a lossless one is left to take. */
+SQY_API int sqy_pipeline_finer(const struct sqy_pipeline *pipeline, struct sqy_pipeline **out);
+/* Planes that a box is best made of, so that each box is a group of pictures; 0: any. */
+SQY_API unsigned sqy_pipeline_group(const struct sqy_pipeline *pipeline);
+/* As sqy_encode(), with any pipeline that does not sqy_pipeline_needs_volume(). -ENOTSUP for voxels that the
+ * pipeline cannot take (types, sizes, more bits than its sink has): code those with another. */
+SQY_API ssize_t sqy_encode_lossy(struct sqy_ctx *ctx, const struct sqy_pipeline *pipeline,
+                                 const struct sqy_box *box, const void *in, void *out,
+                                 size_t out_cap);
+
+/* What a box, or a stack, has lost. Sigma is the model's at the original voxel's value; without a model it is 1
+ * count. */
+struct sqy_receipt {
+    uint64_t voxels;
+    uint64_t within_sigma;    /* those with |error| <= 1 sigma */
+    uint32_t max_error;       /* counts */
+    uint32_t peak;            /* the highest original value, as sqy_noise counts it */
+    double max_sigma;         /* highest |error| / sigma */
+    double sum_squares;       /* of errors in counts */
+    double sum_sigma_squares; /* of errors in sigma */
+};
+/* 0, or -ENOTSUP for types other than uint8, int8, uint16, int16. `noise` may be NULL. */
+SQY_API int sqy_receipt_measure(const struct sqy_box *box, const void *original,
+                                const void *decoded, const struct sqy_noise *noise,
+                                struct sqy_receipt *out);
+SQY_API void sqy_receipt_add(struct sqy_receipt *total, const struct sqy_receipt *more);
+SQY_API double sqy_receipt_rms(const struct sqy_receipt *receipt);       /* counts */
+SQY_API double sqy_receipt_rms_sigma(const struct sqy_receipt *receipt); /* sigma */
+SQY_API double
+sqy_receipt_psnr(const struct sqy_receipt *receipt); /* dB to `peak`; INFINITY: exact */
 
 /* ---- sqeazy's file header ---- */
 

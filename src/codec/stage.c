@@ -28,6 +28,7 @@ static const struct stage_desc *const rows[] = {
     &stage_desc_rmestbkrd,
     &stage_desc_rmbkrd_neighbor5x5x5,
     &stage_desc_quantiser,
+    &stage_desc_noise,
 };
 
 #define N_ROWS (sizeof(rows) / sizeof(rows[0]))

@@ -8,7 +8,7 @@
 
 #include "codec/sqy.h"
 
-#define STAGE_MAX_ARGS      4
+#define STAGE_MAX_ARGS      12
 #define STAGE_WORD_MAX      48 /* bytes of a text argument and its NUL */
 #define PIPELINE_MAX_STAGES 16 /* sqeazy's own longest useful pipelines have four */
 
@@ -22,6 +22,8 @@ struct shape {
     size_t n;    /* samples: planes * rows * width */
     uint64_t planes, rows, width;
     uint32_t spp;
+    bool
+        codes; /* small numbers that a filter has made, no grey values: low bits are all there is */
 };
 
 enum stage_class { STAGE_FILTER, STAGE_SINK };
@@ -66,9 +68,11 @@ struct stage_desc {
     /* filters */
     unsigned sizes;    /* sum of the sample sizes it takes; other samples are shuffled instead */
     bool whole_volume; /* makes sense on a whole, finished volume only: never in chunks */
-    bool lossy;        /* undo() does not give the samples back */
+    bool lossy;        /* undo() (decode) does not, or not always, give the samples back; ... */
+    bool lossy_boxes;  /* ... but may code boxes: sqy_encode_lossy() */
     bool head_only;    /* cannot follow one that narrows */
     bool narrows;      /* gives one byte for each sample: what follows sees bytes */
+    bool codes;        /* gives shape.codes */
     /* As sqy_pipeline_grain(), of this stage alone; NULL: 1. */
     size_t (*grain)(const struct stage *stage, size_t size);
     /* How the filtered bytes fall into parts (sqy_encode_parts()); NULL: one part. Such a filter
@@ -104,6 +108,10 @@ struct stage_desc {
                           const uint8_t *in, uint8_t *out, size_t cap);
     int (*decode_box)(struct sqy_ctx *ctx, const struct stage *stage, const struct shape *shape,
                       const struct stage_coded *in, uint8_t *out);
+    /* As sqy_pipeline_group(), of this stage alone; NULL: 0. */
+    unsigned (*group)(const struct stage *stage);
+    /* Changes its arguments so that about half as much is lost; false where it cannot. NULL: it never can. */
+    bool (*finer)(struct stage *stage);
     /* Frees what ctx_state() of this stage holds; NULL where it holds nothing. */
     void (*free_state)(void *state);
 };
@@ -157,7 +165,7 @@ extern const struct stage_desc stage_desc_pass_through, stage_desc_lz4, stage_de
     stage_desc_raster_reorder, stage_desc_zcurve_reorder, stage_desc_frame_shuffle,
     stage_desc_tile_shuffle, stage_desc_remove_background, stage_desc_rmestbkrd,
     stage_desc_rmbkrd_neighbor5x5x5, stage_desc_quantiser, stage_desc_delta, stage_desc_blosc,
-    stage_desc_h264, stage_desc_hevc, stage_desc_interlace, stage_desc_context;
+    stage_desc_h264, stage_desc_hevc, stage_desc_interlace, stage_desc_context, stage_desc_noise;
 
 /* ---- plan.c ---- */
 

@@ -148,7 +148,8 @@ static int add_pipeline(const struct command *command, struct bench *bench, cons
         return say_failed("out of memory");
     bench->lanes[bench->n_lanes].pipeline = bench->pipelines[bench->n_lanes];
     bench->n_lanes++;
-    if (sqy_pipeline_needs_volume(bench->lanes[bench->n_lanes - 1].pipeline))
+    if (sqy_pipeline_needs_volume(bench->lanes[bench->n_lanes - 1].pipeline) ||
+        !sqy_pipeline_is_lossless(bench->lanes[bench->n_lanes - 1].pipeline))
         return args_wrong(
             command,
             "pipeline %s: a mount cannot store chunks with it: it loses something, or "

@@ -370,7 +370,7 @@ int policy_pipeline(const char *text, struct sqy_pipeline **out, struct sqy_erro
     int r = sqy_pipeline_parse(text, &pipeline, err);
     if (r < 0)
         return r;
-    if (!sqy_pipeline_needs_volume(pipeline)) {
+    if (!sqy_pipeline_needs_volume(pipeline) && sqy_pipeline_is_lossless(pipeline)) {
         *out = pipeline;
         return 0;
     }

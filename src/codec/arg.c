@@ -2,6 +2,7 @@
 #include "codec/base64.h"
 
 #include <errno.h>
+#include <math.h>
 #include <string.h>
 #include <strings.h>
 
@@ -40,21 +41,21 @@ static int parse_integer(const struct stage_arg *arg, const char *text, int32_t 
     return *why ? -EINVAL : 0;
 }
 
-/* Digits, perhaps a point and more digits; those beyond the sixth are dropped. */
-static int parse_millionths(const struct stage_arg *arg, const char *text, int32_t *out,
-                            size_t *len, char *why)
+/* Digits, perhaps a point and more digits; those beyond the last that is kept are dropped. */
+static int parse_decimal(const struct stage_arg *arg, unsigned digits, const char *text,
+                         int32_t *out, size_t *len, char *why)
 {
     size_t whole = strspn(text, "0123456789");
     size_t more = text[whole] == '.' ? strspn(text + whole + 1, "0123456789") : 0;
     int64_t v = 0;
     for (size_t i = 0; i < whole; i++)
         v = v > INT32_MAX ? v : 10 * v + (text[i] - '0');
-    for (size_t i = 0; i < MILLION_DIGITS; i++)
+    for (size_t i = 0; i < digits; i++)
         v = v > INT32_MAX ? v : 10 * v + (i < more ? text[whole + 1 + i] - '0' : 0);
     *len = whole + (text[whole] == '.') + more;
     if (!whole || v < arg->min || v > arg->max) {
         snprintf(why, ARG_WHY_MAX, "%s takes a number from %g to %g", arg->name,
-                 (double)arg->min / MILLION, (double)arg->max / MILLION);
+                 arg->min / pow(10, digits), arg->max / pow(10, digits));
         return -EINVAL;
     }
     *out = (int32_t)v;
@@ -119,7 +120,9 @@ int arg_parse(struct stage *stage, unsigned i, const char *text, size_t *len, ch
     why[0] = 0;
     switch (arg->kind) {
     case STAGE_ARG_MILLIONTHS:
-        return parse_millionths(arg, text, &stage->arg[i], len, why);
+        return parse_decimal(arg, MILLION_DIGITS, text, &stage->arg[i], len, why);
+    case STAGE_ARG_DECIMAL:
+        return parse_decimal(arg, arg->digits, text, &stage->arg[i], len, why);
     case STAGE_ARG_WORD:
         return parse_word(arg, text, &stage->arg[i], len, why);
     case STAGE_ARG_TEXT:
@@ -138,7 +141,20 @@ bool arg_has_value(const struct stage *stage, unsigned i)
         return stage->word[0];
     if (arg->kind == STAGE_ARG_BYTES)
         return stage->bytes;
-    return arg->kind != STAGE_ARG_INTEGER || stage->arg[i] >= arg->min;
+    return (arg->kind != STAGE_ARG_INTEGER && arg->kind != STAGE_ARG_DECIMAL) ||
+           stage->arg[i] >= arg->min;
+}
+
+static void print_decimal(unsigned v, unsigned digits, FILE *f)
+{
+    unsigned one = 1;
+    for (; digits && v % 10 == 0; digits--)
+        v /= 10;
+    for (unsigned i = 0; i < digits; i++)
+        one *= 10;
+    fprintf(f, "%u", v / one);
+    if (digits)
+        fprintf(f, ".%0*u", (int)digits, v % one);
 }
 
 void arg_print(const struct stage *stage, unsigned i, FILE *f)
@@ -148,6 +164,8 @@ void arg_print(const struct stage *stage, unsigned i, FILE *f)
     fprintf(f, "%s=", arg->name);
     if (arg->kind == STAGE_ARG_MILLIONTHS) {
         fprintf(f, "%d.%06d", v / MILLION, v % MILLION);
+    } else if (arg->kind == STAGE_ARG_DECIMAL) {
+        print_decimal((unsigned)v, arg->digits, f);
     } else if (arg->kind == STAGE_ARG_WORD) {
         fputs(arg->words[v], f);
     } else if (arg->kind == STAGE_ARG_TEXT) {

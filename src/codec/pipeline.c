@@ -102,6 +102,8 @@ static int check_place(struct parser *p, size_t at, const struct stage_desc *des
         fail(p, at, "%s", desc->missing);
         return -ENOTSUP;
     }
+    if (at && desc->voxels_only)
+        return fail(p, at, "%s takes voxels as they were: it comes first", desc->name);
     if (narrow && (desc->head_only || desc->narrows))
         return fail(p, at, "%s takes voxels, and those are codes here", desc->name);
     return 0;

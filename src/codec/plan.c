@@ -2,6 +2,11 @@
 
 #include <errno.h>
 
+static bool takes(const struct stage_desc *desc, enum sqy_type type, size_t size)
+{
+    return desc->sizes & size && (!desc->types || desc->types & 1u << type);
+}
+
 /* Opaque bytes are not filtered: they have no samples. Samples a filter cannot take are shuffled
  * where it stands, once. Both follow from the type alone, so the decoder needs no telling. What
  * loses something is never left out so quietly. */
@@ -18,7 +23,7 @@ int plan_make(struct plan *plan, const struct sqy_pipeline *pipeline, enum sqy_t
             plan->sink = stage_zstd();
         } else if (stage->desc->class == STAGE_SINK) {
             plan->sink = stage;
-        } else if (stage->desc->sizes & size) {
+        } else if (takes(stage->desc, type, size)) {
             plan->filters[plan->n_filters++] = stage;
             if (stage->desc->narrows)
                 plan->n_wide = plan->n_filters;
@@ -40,6 +45,8 @@ struct shape plan_shape(const struct plan *plan, const struct shape *volume, uns
     struct shape shape = *volume;
     for (unsigned f = 0; f < i && f < plan->n_filters; f++)
         shape.codes |= plan->filters[f]->desc->codes;
+    if (shape.codes)
+        shape.type = shape.size == 1 ? SQY_UINT8 : SQY_UINT16;
     if (i >= plan->n_wide) {
         shape.type = SQY_UINT8;
         shape.size = 1;

@@ -39,6 +39,11 @@ static const struct stage zstd = {.desc = &stage_desc_zstd, .arg = {1}};
 
 const struct stage_desc *stage_find(const char *name, size_t len)
 {
+    static const char alias[] = "default";
+    if (len == strlen(alias) && !memcmp(name, alias, len)) {
+        name = SQY_PIPELINE_DEFAULT; /* is a lone sink */
+        len = strlen(name);
+    }
     for (unsigned i = 0; i < N_ROWS; i++) {
         if (strlen(rows[i]->name) == len && !memcmp(rows[i]->name, name, len))
             return rows[i];

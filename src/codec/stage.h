@@ -31,6 +31,8 @@ enum stage_class { STAGE_FILTER, STAGE_SINK };
 enum stage_arg_kind {
     STAGE_ARG_INTEGER = 0,
     STAGE_ARG_MILLIONTHS, /* a decimal fraction, kept as millionths */
+    STAGE_ARG_DECIMAL,    /* the same, kept with `digits` digits behind the point, printed with as
+                             few as there are; may be settled later, as an integer may */
     STAGE_ARG_WORD,       /* one of `words`, kept as its index */
     STAGE_ARG_TEXT,       /* letters, digits and _ that `valid` takes; kept in stage.word */
     STAGE_ARG_BYTES,      /* base64 in <verbatim>: what undo() needs to know; in stage.bytes */
@@ -40,6 +42,7 @@ struct stage_arg {
     const char *name;
     int32_t min, max, def; /* a `def` below `min` is settled by learn() */
     int32_t multiple_of;   /* 0: of anything */
+    unsigned digits;
     bool power_of_two;
     enum stage_arg_kind kind;
     const char *const *words; /* ends with NULL */
@@ -67,6 +70,8 @@ struct stage_desc {
 
     /* filters */
     unsigned sizes;    /* sum of the sample sizes it takes; other samples are shuffled instead */
+    unsigned types;    /* sum of 1 << type of those it takes; 0: all of these sizes */
+    bool voxels_only;  /* is the first stage, or none */
     bool whole_volume; /* makes sense on a whole, finished volume only: never in chunks */
     bool lossy;        /* undo() (decode) does not, or not always, give the samples back; ... */
     bool lossy_boxes;  /* ... but may code boxes: sqy_encode_lossy() */

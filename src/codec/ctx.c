@@ -15,6 +15,8 @@ struct sqy_ctx {
         size_t cap;
     } scratch[N_SCRATCH];
     void *state[STAGE_MAX_ROWS]; /* by stage_index() */
+    bool (*stop)(void *arg);     /* may be NULL */
+    void *stop_arg;
 };
 
 int sqy_ctx_create(struct sqy_ctx **out)
@@ -52,6 +54,17 @@ void sqy_ctx_free(struct sqy_ctx **ctx)
     sqy_ctx_trim(*ctx);
     free(*ctx);
     *ctx = NULL;
+}
+
+void sqy_ctx_stop_when(struct sqy_ctx *ctx, bool (*stop)(void *arg), void *arg)
+{
+    ctx->stop = stop;
+    ctx->stop_arg = arg;
+}
+
+bool ctx_is_stopped(const struct sqy_ctx *ctx)
+{
+    return ctx->stop && ctx->stop(ctx->stop_arg);
 }
 
 const struct kernels *ctx_kernels(const struct sqy_ctx *ctx)

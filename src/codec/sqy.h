@@ -154,6 +154,9 @@ SQY_API void sqy_ctx_free(struct sqy_ctx **ctx);
 /* Gives back all memory that a context has come to hold, for when it will be idle or has met a box
  * far larger than others. What the next call needs is allocated anew. */
 SQY_API void sqy_ctx_trim(struct sqy_ctx *ctx);
+/* Slow encoders (video) ask `stop` between planes from now on, in the thread that encodes; where it says true
+ * the call ends with -ECANCELED. NULL: nobody is asked. */
+SQY_API void sqy_ctx_stop_when(struct sqy_ctx *ctx, bool (*stop)(void *arg), void *arg);
 
 /* Bytes of `out` with which encoding such a box never fails for want of room, and below which it may
  * even where what is coded would fit. 0 where the box is malformed, too large, or of a type that a

@@ -200,6 +200,8 @@ enum { CTX_SINK = 2, CTX_BOX };
 uint8_t *ctx_scratch(struct sqy_ctx *ctx, unsigned which, size_t len);
 /* Gives back what a large volume left behind. */
 void ctx_forget_large(struct sqy_ctx *ctx);
+/* Whether the caller wants it to end: sqy_ctx_stop_when(). */
+bool ctx_is_stopped(const struct sqy_ctx *ctx);
 /* Where a stage keeps its library's state between calls; NULL inside at first. */
 void **ctx_state(struct sqy_ctx *ctx, const struct stage_desc *desc);
 

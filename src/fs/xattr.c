@@ -64,10 +64,10 @@ static int directory_value(struct request *r, const char *what, char **out)
         *out = volume_stats_json(r->fs->volume);
         return *out != NULL ? 0 : -ENOMEM;
     }
-    if (strcmp(what, "pipeline") != 0)
+    if (!volume_policy_is(what))
         return -ENODATA;
     int e = directory_policy(r, path);
-    return e < 0 ? e : volume_policy_get(r->fs->volume, path, out);
+    return e < 0 ? e : volume_policy_get(r->fs->volume, what, path, out);
 }
 
 static void run_get_own(struct request *r)
@@ -106,19 +106,20 @@ static int run_command(const struct request *r)
 static int set_policy(const struct request *r)
 {
     char path[PATH_MAX];
+    const char *what = own_name(r->name);
     if (r->data != NULL && memchr(r->data, '\0', r->size) != NULL)
         return -EINVAL;
     int e = directory_policy(r, path);
     if (e < 0)
         return e;
     char *present = NULL;
-    e = volume_policy_get(r->fs->volume, path, &present);
+    e = volume_policy_get(r->fs->volume, what, path, &present);
     free(present);
     if (e == 0 && r->flags & XATTR_CREATE)
         return -EEXIST;
     if (e == -ENODATA && r->flags & XATTR_REPLACE)
         return -ENODATA;
-    return volume_policy_set(r->fs->volume, path, r->data);
+    return volume_policy_set(r->fs->volume, what, path, r->data);
 }
 
 static void run_set_own(struct request *r)
@@ -129,14 +130,14 @@ static void run_set_own(struct request *r)
         e = -EROFS;
     else if (strcmp(what, "command") == 0)
         e = run_command(r);
-    else if (strcmp(what, "pipeline") == 0 && S_ISDIR(r->inode->type))
+    else if (volume_policy_is(what) && S_ISDIR(r->inode->type))
         e = set_policy(r);
     request_reply(r, e);
 }
 
 static void run_remove_own(struct request *r)
 {
-    bool policy = strcmp(own_name(r->name), "pipeline") == 0 && S_ISDIR(r->inode->type);
+    bool policy = volume_policy_is(own_name(r->name)) && S_ISDIR(r->inode->type);
     request_reply(r, policy ? set_policy(r) : -EPERM);
 }
 

@@ -53,6 +53,7 @@
 #include "volume/ladder.h"
 #include "volume/overlay.h"
 #include "volume/policy.h"
+#include "volume/policy_archive.h"
 #include "volume/rates.h"
 #include "volume/scratch.h"
 #include "volume/volume.h"
@@ -197,10 +198,11 @@ struct volume {
     struct volume_counters counters;
     struct ladder ladder;
     struct rates rates;
-    atomic_bool ending;           /* what is done for its own sake stops */
-    atomic_uint rung;             /* the mount's, as the log says it */
-    atomic_bool reencode_due;     /* the index has got a row of something to be done when idle */
-    atomic_bool reencode_runs;    /* for statistics */
+    atomic_bool ending;        /* what is done for its own sake stops */
+    atomic_uint rung;          /* the mount's, as the log says it */
+    atomic_bool reencode_due;  /* the index has got a row of something to be done when idle */
+    atomic_bool reencode_runs; /* for statistics */
+    atomic_bool archive_due;   /* rows are to be compared with the policies of their directories */
     atomic_ullong reencode_quiet; /* bytes written when everybody had paused */
     atomic_ullong next_incarnation;
     atomic_uint jobs_in_flight;

@@ -313,7 +313,9 @@ int stack_choose_pipeline(struct stack *stack, const char *dir)
         blob_header(stack->blob->blob, &header);
         if (policy_pipeline(header.pipename, &stack->pipeline, &error) == 0)
             return 0;
-    } else if (policy_get(stack->volume->policy, dir, true, &policy) == 0) {
+    }
+    /* What is written to an archived stack is as exact as to any other. */
+    if (policy_get(stack->volume->policy, POLICY_PIPELINE, dir, true, &policy) == 0) {
         text = policy;
     }
     int r = policy_pipeline(text, &stack->pipeline, &error);

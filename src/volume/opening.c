@@ -104,8 +104,12 @@ static bool is_store(int root)
 
 static int write_policy_file(int root)
 {
-    static const char text[] = "# sqyfs: which pipeline new stacks get, by directory.\n"
-                               "# pipeline<TAB>TEXT<TAB>DIRECTORY\n";
+    static const char text[] =
+        "# sqyfs: which pipeline new stacks get, by directory, and what closed "
+        "ones become.\n"
+        "# pipeline<TAB>TEXT<TAB>DIRECTORY\n"
+        "# archive<TAB>TEXT<TAB>DIRECTORY\n"
+        "# lossless<TAB>always<TAB>DIRECTORY\n";
     int fd = openat(root, POLICY_FILE, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
     if (fd < 0)
         return errno == EEXIST ? 0 : -errno;

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "volume/policy_archive.h"
 
 #define POLICY_TEMP ".sqyfs/policy.new"
 /* Nobody writes a policy file by hand that is longer; a longer one is refused. */
@@ -17,8 +18,9 @@
 
 /* A line of the file; `path` NULL where it is a comment or not understood: kept as it is. */
 struct line {
-    char *text; /* the pipeline, or the line itself */
+    char *text; /* of the policy, or the line itself */
     char *path;
+    enum policy_kind kind;
 };
 
 struct lines {
@@ -75,8 +77,19 @@ static void print_escaped(FILE *file, const char *plain)
     }
 }
 
+static const char *const kind_names[POLICY_KINDS] = {
+    [POLICY_PIPELINE] = "pipeline",
+    [POLICY_ARCHIVE] = "archive",
+    [POLICY_LOSSLESS] = "lossless",
+};
+
+const char *policy_kind_name(enum policy_kind kind)
+{
+    return kind_names[kind];
+}
+
 /* Takes both strings over, also when it fails; `text` NULL is -ENOMEM. */
-static int add_line(struct lines *lines, char *text, char *path)
+static int add_line(struct lines *lines, enum policy_kind kind, char *text, char *path)
 {
     struct line *grown = realloc(lines->line, (lines->n + 1) * sizeof(*grown));
     if (grown != NULL)
@@ -86,39 +99,60 @@ static int add_line(struct lines *lines, char *text, char *path)
         free(path);
         return -ENOMEM;
     }
-    lines->line[lines->n++] = (struct line){text, path};
+    lines->line[lines->n++] = (struct line){text, path, kind};
     return 0;
 }
 
-/* Such a line is kept, and the default is taken instead. */
-static void warn_unfit(const char *text, const char *path)
+/* Such a line is kept, and counts for nothing. */
+static void warn_unfit(enum policy_kind kind, const char *text, const char *path)
 {
     struct sqy_pipeline *pipeline = NULL;
-    struct sqy_error error;
-    if (policy_pipeline(text, &pipeline, &error) < 0)
-        log_warn("%s: pipeline of \"%s\" is not used: %s: %s", POLICY_FILE, path, text,
+    struct archive_policy archive = {0};
+    struct sqy_error error = {0, "\"always\" was expected"};
+    int r = strcmp(text, "always") == 0 ? 0 : -EINVAL;
+    if (kind == POLICY_PIPELINE)
+        r = policy_pipeline(text, &pipeline, &error);
+    if (kind == POLICY_ARCHIVE)
+        r = archive_policy_parse(text, &archive, &error);
+    if (r < 0)
+        log_warn("%s: %s of \"%s\" is not used: %s: %s", POLICY_FILE, kind_names[kind], path, text,
                  error.message);
     sqy_pipeline_free(&pipeline);
+    archive_policy_clear(&archive);
+}
+
+/* The kind that a line begins with, and behind its tabulator the text; NULL: none. */
+static char *take_kind(char *line, enum policy_kind *kind)
+{
+    for (unsigned i = 0; i < POLICY_KINDS; i++) {
+        size_t len = strlen(kind_names[i]);
+        *kind = (enum policy_kind)i;
+        if (strncmp(line, kind_names[i], len) == 0 && line[len] == '\t')
+            return line + len + 1;
+    }
+    *kind = POLICY_PIPELINE;
+    return NULL;
 }
 
 static int parse_line(struct lines *lines, char *line)
 {
-    char *text = strchr(line, '\t');
-    char *path = text != NULL ? strchr(text + 1, '\t') : NULL;
-    if (path == NULL || text - line != 8 || strncmp(line, "pipeline", 8) != 0) {
+    enum policy_kind kind;
+    char *text = take_kind(line, &kind);
+    char *path = text != NULL ? strchr(text, '\t') : NULL;
+    if (path == NULL) {
         if (line[0] != '#' && line[0] != '\0')
             log_warn("%s: a line is not understood and left alone: %s", POLICY_FILE, line);
-        return add_line(lines, strdup(line), NULL);
+        return add_line(lines, POLICY_PIPELINE, strdup(line), NULL);
     }
     char *plain = unescape(path + 1);
-    char *pipeline = strndup(text + 1, (size_t)(path - text - 1));
-    if (plain == NULL || pipeline == NULL) {
+    char *value = strndup(text, (size_t)(path - text));
+    if (plain == NULL || value == NULL) {
         free(plain);
-        free(pipeline);
+        free(value);
         return -ENOMEM;
     }
-    warn_unfit(pipeline, path + 1);
-    return add_line(lines, pipeline, plain);
+    warn_unfit(kind, value, path + 1);
+    return add_line(lines, kind, value, plain);
 }
 
 static int read_file(struct policy *policy)
@@ -177,27 +211,35 @@ void policy_close(struct policy **policy_p)
     *policy_p = NULL;
 }
 
-static struct line *find(const struct lines *lines, const char *path, size_t len)
+static struct line *find(const struct lines *lines, enum policy_kind kind, const char *path,
+                         size_t len)
 {
     for (size_t i = lines->n; i-- > 0;) { /* the last line counts */
         struct line *line = &lines->line[i];
-        if (line->path != NULL && strlen(line->path) == len && memcmp(line->path, path, len) == 0)
+        if (line->path != NULL && line->kind == kind && strlen(line->path) == len &&
+            memcmp(line->path, path, len) == 0)
             return line;
     }
     return NULL;
 }
 
-int policy_get(struct policy *policy, const char *path, bool inherit, char **text)
+/* The directory that has path[0 .. len), len > 0. */
+static size_t parent_len(const char *path, size_t len)
+{
+    while (len > 0 && path[len - 1] != '/')
+        len--;
+    return len > 0 ? len - 1 : 0;
+}
+
+int policy_get(struct policy *policy, enum policy_kind kind, const char *path, bool inherit,
+               char **text)
 {
     pthread_mutex_lock(&policy->lock);
     size_t len = strlen(path);
-    struct line *line = find(&policy->lines, path, len);
+    struct line *line = find(&policy->lines, kind, path, len);
     while (line == NULL && inherit && len > 0) {
-        while (len > 0 && path[len - 1] != '/')
-            len--;
-        if (len > 0)
-            len--;
-        line = find(&policy->lines, path, len);
+        len = parent_len(path, len);
+        line = find(&policy->lines, kind, path, len);
     }
     int r = -ENODATA;
     if (line != NULL) {
@@ -208,6 +250,30 @@ int policy_get(struct policy *policy, const char *path, bool inherit, char **tex
     return r;
 }
 
+bool policy_forbids_loss(struct policy *policy, const char *path)
+{
+    bool forbids = false;
+    pthread_mutex_lock(&policy->lock);
+    for (size_t len = strlen(path);; len = parent_len(path, len)) {
+        const struct line *line = find(&policy->lines, POLICY_LOSSLESS, path, len);
+        forbids = forbids || (line != NULL && strcmp(line->text, "always") == 0);
+        if (len == 0)
+            break;
+    }
+    pthread_mutex_unlock(&policy->lock);
+    return forbids;
+}
+
+bool policy_has(struct policy *policy, enum policy_kind kind)
+{
+    bool has = false;
+    pthread_mutex_lock(&policy->lock);
+    for (size_t i = 0; i < policy->lines.n && !has; i++)
+        has = policy->lines.line[i].path != NULL && policy->lines.line[i].kind == kind;
+    pthread_mutex_unlock(&policy->lock);
+    return has;
+}
+
 static void print_lines(const struct lines *lines, FILE *file)
 {
     for (size_t i = 0; i < lines->n; i++) {
@@ -216,7 +282,7 @@ static void print_lines(const struct lines *lines, FILE *file)
             fprintf(file, "%s\n", line->text);
             continue;
         }
-        fprintf(file, "pipeline\t%s\t", line->text);
+        fprintf(file, "%s\t%s\t", kind_names[line->kind], line->text);
         print_escaped(file, line->path);
         fputc('\n', file);
     }
@@ -260,6 +326,7 @@ static int save(const struct policy *policy, const struct lines *lines, bool *re
 /* A change takes the old lines one by one and adds what becomes of each. */
 struct change {
     const char *from, *to, *text;
+    enum policy_kind kind; /* of what is set or removed */
     bool exchange, any;
     struct lines lines;
 };
@@ -270,7 +337,7 @@ static int keep(struct change *change, const struct line *line, char *path)
 {
     if (line->path != NULL && path == NULL)
         return -ENOMEM;
-    return add_line(&change->lines, strdup(line->text), path);
+    return add_line(&change->lines, line->kind, strdup(line->text), path);
 }
 
 static int apply(struct policy *policy, struct change *change, change_fn *fn)
@@ -280,7 +347,8 @@ static int apply(struct policy *policy, struct change *change, change_fn *fn)
         r = fn(change, &policy->lines.line[i]);
     if (r >= 0 && change->text != NULL) {
         char *path = strdup(change->from);
-        r = path != NULL ? add_line(&change->lines, strdup(change->text), path) : -ENOMEM;
+        r = path != NULL ? add_line(&change->lines, change->kind, strdup(change->text), path)
+                         : -ENOMEM;
         change->any = true;
     }
     bool replaced = false;
@@ -307,15 +375,15 @@ static int make_change(struct policy *policy, struct change *change, change_fn *
 
 static int drop_exact(struct change *change, const struct line *line)
 {
-    if (line->path == NULL || strcmp(line->path, change->from) != 0)
+    if (line->path == NULL || line->kind != change->kind || strcmp(line->path, change->from) != 0)
         return keep(change, line, line->path != NULL ? strdup(line->path) : NULL);
     change->any = true;
     return 0;
 }
 
-int policy_set(struct policy *policy, const char *path, const char *text)
+int policy_set(struct policy *policy, enum policy_kind kind, const char *path, const char *text)
 {
-    struct change change = {.from = path, .text = text};
+    struct change change = {.from = path, .kind = kind, .text = text};
     int r = make_change(policy, &change, drop_exact);
     return r >= 0 && !change.any ? -ENODATA : r;
 }
@@ -377,7 +445,8 @@ int policy_pipeline(const char *text, struct sqy_pipeline **out, struct sqy_erro
     const char *why = sqy_pipeline_is_lossless(pipeline)
                           ? "this pipeline needs whole stacks and cannot store one as it is written"
                           : "this pipeline loses something, and what is written is never changed";
-    snprintf(err->message, sizeof(err->message), "%s (sqyctl encode takes it)", why);
+    snprintf(err->message, sizeof(err->message), "%s (%ssqyctl encode takes it)", why,
+             sqy_pipeline_needs_volume(pipeline) ? "" : "user.sqyfs.archive or ");
     err->position = 0;
     sqy_pipeline_free(&pipeline);
     return -EINVAL;

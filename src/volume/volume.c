@@ -484,27 +484,70 @@ int volume_close(struct volume **volume)
     return r;
 }
 
-int volume_policy_get(struct volume *volume, const char *dir, char **text)
+static int policy_kind(const char *name, enum policy_kind *kind)
 {
-    return policy_get(volume->policy, dir, false, text);
+    for (unsigned i = 0; i < POLICY_KINDS; i++) {
+        *kind = (enum policy_kind)i;
+        if (strcmp(name, policy_kind_name(*kind)) == 0)
+            return 0;
+    }
+    return -EINVAL;
 }
 
-int volume_policy_set(struct volume *volume, const char *dir, const char *text)
+bool volume_policy_is(const char *name)
 {
-    if (volume->config.read_only)
-        return -EROFS;
-    if (text != NULL) {
-        struct sqy_pipeline *pipeline;
-        struct sqy_error error;
-        int r = policy_pipeline(text, &pipeline, &error);
-        if (r < 0) {
-            log_warn("policy of \"%s\": %s: at byte %zu: %s", dir, text, error.position,
-                     error.message);
-            return r;
-        }
-        sqy_pipeline_free(&pipeline);
+    enum policy_kind kind;
+    return policy_kind(name, &kind) == 0;
+}
+
+int volume_policy_get(struct volume *volume, const char *name, const char *dir, char **text)
+{
+    enum policy_kind kind;
+    int r = policy_kind(name, &kind);
+    return r < 0 ? r : policy_get(volume->policy, kind, dir, false, text);
+}
+
+static int check_archive(struct volume *volume, const char *dir, const char *text,
+                         struct sqy_error *error)
+{
+    struct archive_policy archive = {0};
+    int r = archive_policy_parse(text, &archive, error);
+    if (r >= 0 && archive.lossy && policy_forbids_loss(volume->policy, dir)) {
+        *error = (struct sqy_error){0, "lossless=always forbids it"};
+        r = -EPERM;
     }
-    return policy_set(volume->policy, dir, text);
+    archive_policy_clear(&archive);
+    return r;
+}
+
+static int check_policy(struct volume *volume, enum policy_kind kind, const char *dir,
+                        const char *text)
+{
+    struct sqy_pipeline *pipeline = NULL;
+    struct sqy_error error = {0, "\"always\" was expected"};
+    int r = strcmp(text, "always") == 0 ? 0 : -EINVAL;
+    if (kind == POLICY_PIPELINE)
+        r = policy_pipeline(text, &pipeline, &error);
+    if (kind == POLICY_ARCHIVE)
+        r = check_archive(volume, dir, text, &error);
+    if (r < 0)
+        log_warn("policy of \"%s\": %s: %s: at byte %zu: %s", dir, policy_kind_name(kind), text,
+                 error.position, error.message);
+    sqy_pipeline_free(&pipeline);
+    return r;
+}
+
+int volume_policy_set(struct volume *volume, const char *name, const char *dir, const char *text)
+{
+    enum policy_kind kind;
+    int r = volume->config.read_only ? -EROFS : policy_kind(name, &kind);
+    if (r >= 0 && text != NULL)
+        r = check_policy(volume, kind, dir, text);
+    if (r >= 0)
+        r = policy_set(volume->policy, kind, dir, text);
+    if (r >= 0)
+        atomic_store(&volume->archive_due, true);
+    return r;
 }
 
 struct tree *volume_tree(struct volume *volume)

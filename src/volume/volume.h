@@ -67,11 +67,14 @@ int volume_statfs(struct volume *volume, struct statvfs *out);
 /* Counters and gauges as JSON text; caller frees. NULL: out of memory. */
 char *volume_stats_json(struct volume *volume);
 
-/* A directory's pipeline policy; `dir` is a visible path ("" the root). Get: what is set on this
- * very directory, -ENODATA where nothing is; caller frees *text. Set: -EINVAL for a pipeline that
- * does not parse; NULL removes. [waits] */
-int volume_policy_get(struct volume *volume, const char *dir, char **text);
-int volume_policy_set(struct volume *volume, const char *dir, const char *text);
+/* A directory's policies: "pipeline" (what new stacks are stored with), "archive" (what closed ones are
+ * encoded to when nobody writes: policy_archive.h), "lossless" ("always": nothing lossy below it). `dir` is a
+ * visible path ("" the root). Get: what is set on this very directory, -ENODATA where nothing is; caller
+ * frees *text. Set: -EINVAL for what is wrong, -EPERM for a lossy archive where a directory forbids it; NULL
+ * removes. [waits] */
+bool volume_policy_is(const char *name);
+int volume_policy_get(struct volume *volume, const char *name, const char *dir, char **text);
+int volume_policy_set(struct volume *volume, const char *name, const char *dir, const char *text);
 
 /* Tell the index and the policies that names have changed (visible paths). [waits] */
 void volume_note_rename(struct volume *volume, const char *from, const char *to);

@@ -10,6 +10,7 @@
 
 #include "store/io_faulty.h"
 #include "volume/policy.h"
+#include "volume/policy_archive.h"
 
 static int make_root(char *path)
 {
@@ -31,7 +32,7 @@ static void remove_root(char *path, int root)
 static void expect(struct policy *policy, const char *path, bool inherit, const char *text)
 {
     char *got = NULL;
-    int r = policy_get(policy, path, inherit, &got);
+    int r = policy_get(policy, POLICY_PIPELINE, path, inherit, &got);
     if (text == NULL) {
         assert_int_equal(r, -ENODATA);
     } else {
@@ -49,17 +50,17 @@ static void nearest_directory_decides_and_survives_reopening(void **state)
     struct policy *policy;
     assert_int_equal(policy_open(&io_system, root, &policy), 0);
     expect(policy, "a/b", 1, NULL);
-    assert_int_equal(policy_set(policy, "", "lz4"), 0);
-    assert_int_equal(policy_set(policy, "a", "zstd"), 0);
-    assert_int_equal(policy_set(policy, "odd\n\\dir\t", "bitswap1->lz4"), 0);
+    assert_int_equal(policy_set(policy, POLICY_PIPELINE, "", "lz4"), 0);
+    assert_int_equal(policy_set(policy, POLICY_PIPELINE, "a", "zstd"), 0);
+    assert_int_equal(policy_set(policy, POLICY_PIPELINE, "odd\n\\dir\t", "bitswap1->lz4"), 0);
     policy_close(&policy);
     assert_int_equal(policy_open(&io_system, root, &policy), 0);
     expect(policy, "a/b/c", 1, "zstd");
     expect(policy, "ab", 1, "lz4");
     expect(policy, "a/b", 0, NULL);
     expect(policy, "odd\n\\dir\t/x", 1, "bitswap1->lz4");
-    assert_int_equal(policy_set(policy, "a", NULL), 0);
-    assert_int_equal(policy_set(policy, "a", NULL), -ENODATA);
+    assert_int_equal(policy_set(policy, POLICY_PIPELINE, "a", NULL), 0);
+    assert_int_equal(policy_set(policy, POLICY_PIPELINE, "a", NULL), -ENODATA);
     expect(policy, "a/b", 1, "lz4");
     policy_close(&policy);
     remove_root(path, root);
@@ -72,8 +73,8 @@ static void policies_follow_their_directories(void **state)
     int root = make_root(path);
     struct policy *policy;
     assert_int_equal(policy_open(&io_system, root, &policy), 0);
-    assert_int_equal(policy_set(policy, "a/b", "lz4"), 0);
-    assert_int_equal(policy_set(policy, "ax", "zstd"), 0);
+    assert_int_equal(policy_set(policy, POLICY_PIPELINE, "a/b", "lz4"), 0);
+    assert_int_equal(policy_set(policy, POLICY_PIPELINE, "ax", "zstd"), 0);
     assert_int_equal(policy_rename(policy, "a", "z/y", false), 0);
     expect(policy, "z/y/b", 0, "lz4");
     expect(policy, "ax", 0, "zstd");
@@ -94,19 +95,19 @@ static void lines_that_are_not_understood_are_kept(void **state)
     char path[] = "/tmp/sqyfs-policy-XXXXXX", buf[256] = {0};
     int root = make_root(path);
     int fd = openat(root, POLICY_FILE, O_RDWR | O_CREAT, 0644);
-    static const char text[] = "# mine\narchive\tlater\tdir\nnonsense\npipeline\tlz4\td\n";
+    static const char text[] = "# mine\nfuture\tlater\tdir\nnonsense\npipeline\tlz4\td\n";
     assert_int_equal(write(fd, text, strlen(text)), strlen(text));
     close(fd);
     struct policy *policy;
     assert_int_equal(policy_open(&io_system, root, &policy), 0);
     expect(policy, "d", 0, "lz4");
-    assert_int_equal(policy_set(policy, "e", "zstd"), 0);
+    assert_int_equal(policy_set(policy, POLICY_PIPELINE, "e", "zstd"), 0);
     policy_close(&policy);
     fd = openat(root, POLICY_FILE, O_RDONLY);
     assert_true(read(fd, buf, sizeof(buf) - 1) > 0);
     close(fd);
     assert_string_equal(
-        buf, "# mine\narchive\tlater\tdir\nnonsense\npipeline\tlz4\td\npipeline\tzstd\te\n");
+        buf, "# mine\nfuture\tlater\tdir\nnonsense\npipeline\tlz4\td\npipeline\tzstd\te\n");
     remove_root(path, root);
 }
 
@@ -138,6 +139,73 @@ static void only_what_codes_chunks_without_loss_is_a_policy(void **state)
     }
 }
 
+static void kinds_of_policies_do_not_meet(void **state)
+{
+    (void)state;
+    char path[] = "/tmp/sqyfs-policy-XXXXXX", *text = NULL;
+    int root = make_root(path);
+    struct policy *policy;
+    assert_int_equal(policy_open(&io_system, root, &policy), 0);
+    assert_false(policy_has(policy, POLICY_ARCHIVE));
+    assert_int_equal(policy_set(policy, POLICY_PIPELINE, "a", "lz4"), 0);
+    assert_int_equal(policy_set(policy, POLICY_ARCHIVE, "a", "context"), 0);
+    assert_int_equal(policy_set(policy, POLICY_LOSSLESS, "a/b", "always"), 0);
+    policy_close(&policy);
+    assert_int_equal(policy_open(&io_system, root, &policy), 0);
+    expect(policy, "a/x", true, "lz4");
+    assert_int_equal(policy_get(policy, POLICY_ARCHIVE, "a/x", true, &text), 0);
+    assert_string_equal(text, "context");
+    free(text);
+    assert_true(policy_has(policy, POLICY_ARCHIVE));
+    assert_true(policy_forbids_loss(policy, "a/b/c/d"));
+    assert_true(policy_forbids_loss(policy, "a/b"));
+    assert_false(policy_forbids_loss(policy, "a"));
+    assert_false(policy_forbids_loss(policy, "a/bc"));
+    assert_int_equal(policy_set(policy, POLICY_PIPELINE, "a", NULL), 0);
+    assert_int_equal(policy_get(policy, POLICY_ARCHIVE, "a", false, &text), 0);
+    free(text);
+    policy_close(&policy);
+    remove_root(path, root);
+}
+
+static void what_an_archive_policy_says(void **state)
+{
+    (void)state;
+    struct archive_policy archive;
+    struct sqy_error error;
+    assert_int_equal(archive_policy_parse("context", &archive, &error), 0);
+    assert_false(archive.lossy || archive.hashed);
+    archive_policy_clear(&archive);
+    assert_int_equal(archive_policy_parse("  lz4  hashed=yes ", &archive, &error), 0);
+    assert_true(archive.hashed);
+    archive_policy_clear(&archive);
+    static const char *const nothing[] = {"", "none", "  "};
+    for (size_t i = 0; i < sizeof(nothing) / sizeof(nothing[0]); i++) {
+        assert_int_equal(archive_policy_parse(nothing[i], &archive, &error), 0);
+        assert_null(archive.pipeline);
+    }
+    assert_int_equal(
+        archive_policy_parse("remove_background(threshold=3)->lz4 max_error=2.5", &archive, &error),
+        0);
+    assert_true(archive.lossy && !archive.bound.sigma && archive.bound.most == 2.5);
+    archive_policy_clear(&archive);
+    assert_int_equal(archive_policy_parse("remove_background(threshold=3)->lz4 max_error=2sigma",
+                                          &archive, &error),
+                     0);
+    assert_true(archive.bound.sigma && archive.bound.most == 2);
+    archive_policy_clear(&archive);
+    static const char *const bad[] = {"lz4 max_error=3",
+                                      "remove_background(threshold=3)->lz4 max_error=",
+                                      "remove_background(threshold=3)->lz4 max_error=-1",
+                                      "remove_background(threshold=3)->lz4 max_error=nan",
+                                      "remove_background(threshold=3)->lz4 max_error=3sigmas",
+                                      "lz4 sometimes",
+                                      "nonsense",
+                                      "quantiser->lz4"};
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+        assert_int_equal(archive_policy_parse(bad[i], &archive, &error), -EINVAL);
+}
+
 /* Memory and file say the same, whichever step of a change fails. */
 static void a_change_that_fails_leaves_memory_and_file_agreeing(void **state)
 {
@@ -155,14 +223,14 @@ static void a_change_that_fails_leaves_memory_and_file_agreeing(void **state)
         struct policy *policy, *reopened;
         io_faulty_init(&io);
         assert_int_equal(policy_open(&io.io, root, &policy), 0);
-        assert_int_equal(policy_set(policy, "a", "lz4"), 0);
+        assert_int_equal(policy_set(policy, POLICY_PIPELINE, "a", "lz4"), 0);
         io_faulty_fail(&io, steps[i].call, steps[i].nth, ENOSPC, false);
-        assert_int_equal(policy_set(policy, "a", "zstd"), -ENOSPC);
+        assert_int_equal(policy_set(policy, POLICY_PIPELINE, "a", "zstd"), -ENOSPC);
         expect(policy, "a", false, steps[i].then);
         assert_int_equal(policy_open(&io_system, root, &reopened), 0);
         expect(reopened, "a", false, steps[i].then);
         policy_close(&reopened);
-        assert_int_equal(policy_set(policy, "a", "bitswap1->lz4"), 0);
+        assert_int_equal(policy_set(policy, POLICY_PIPELINE, "a", "bitswap1->lz4"), 0);
         expect(policy, "a", false, "bitswap1->lz4");
         policy_close(&policy);
         unlinkat(root, ".sqyfs/policy.new", 0);
@@ -177,6 +245,8 @@ int main(void)
         cmocka_unit_test(nearest_directory_decides_and_survives_reopening),
         cmocka_unit_test(policies_follow_their_directories),
         cmocka_unit_test(lines_that_are_not_understood_are_kept),
+        cmocka_unit_test(kinds_of_policies_do_not_meet),
+        cmocka_unit_test(what_an_archive_policy_says),
         cmocka_unit_test(only_what_codes_chunks_without_loss_is_a_policy),
         cmocka_unit_test(a_change_that_fails_leaves_memory_and_file_agreeing),
     };

@@ -84,7 +84,7 @@ static double middle(const double *sorted, unsigned n)
     return n % 2 ? sorted[n / 2] : (sorted[n / 2 - 1] + sorted[n / 2]) / 2;
 }
 
-static struct measure_speed speed_of(double *seconds, unsigned n, double mb)
+struct measure_speed measure_speed_of(double *seconds, unsigned n, double mb)
 {
     qsort(seconds, n, sizeof(*seconds), by_value);
     return (struct measure_speed){mb / middle(seconds, n), mb / seconds[n - 1], mb / seconds[0]};
@@ -95,8 +95,8 @@ static void judge(struct lane *lane, size_t bytes, struct measure *out)
     if (out->error < 0)
         return;
     out->ratio = (double)bytes / (double)lane->coded_bytes;
-    out->encode = speed_of(lane->encode, out->n_rounds, (double)bytes / 1e6);
-    out->decode = speed_of(lane->decode, out->n_rounds, (double)bytes / 1e6);
+    out->encode = measure_speed_of(lane->encode, out->n_rounds, (double)bytes / 1e6);
+    out->decode = measure_speed_of(lane->decode, out->n_rounds, (double)bytes / 1e6);
 }
 
 static int open_lane(struct lane *lane, const struct volume *volume, struct buffers *buffers)

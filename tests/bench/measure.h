@@ -10,6 +10,9 @@ struct measure_speed { /* MB (10^6) of voxels per CPU second */
     double median, low, high;
 };
 
+/* Of so many rounds over `mb` each; sorts them. */
+struct measure_speed measure_speed_of(double *seconds, unsigned n, double mb);
+
 struct measure {
     int error;  /* 0, or why it could not encode: nothing else counts then */
     bool exact; /* every round gave back every voxel */

@@ -32,15 +32,17 @@ static int add_image(struct images *images, const struct peer_image *image)
     return 0;
 }
 
-static int cut_planes(struct volume *volume)
+int volume_cut(const struct volume *volume, uint32_t n_planes, struct images *out)
 {
     const struct planes *planes = &volume->planes;
     size_t plane = (size_t)planes->rows * planes->width;
     int r = 0;
-    for (uint32_t z = 0; z < planes->depth && r == 0; z++) {
-        struct peer_image image = {planes->voxels + z * plane, 1, planes->rows, planes->width,
-                                   plane * 2};
-        r = add_image(&volume->single, &image);
+    *out = (struct images){.n = 0};
+    for (uint32_t z = 0; z < planes->depth && r == 0; z += n_planes) {
+        uint32_t n = planes->depth - z < n_planes ? planes->depth - z : n_planes;
+        struct peer_image image = {planes->voxels + z * plane, n, planes->rows, planes->width,
+                                   n * plane * 2};
+        r = add_image(out, &image);
     }
     return r;
 }
@@ -92,7 +94,7 @@ static int flush(struct walk *walk)
     } else {
         r = cut_chunks(&volume);
         if (r >= 0)
-            r = cut_planes(&volume);
+            r = volume_cut(&volume, 1, &volume.single);
         if (r >= 0)
             r = walk->fn(walk->ctx, &volume);
     }

@@ -18,6 +18,9 @@ struct volume {
     struct images single; /* planes, one by one */
 };
 
+/* Cuts it every `n_planes` planes. The caller frees out->list, also after an error. 0 or -ENOMEM. */
+int volume_cut(const struct volume *volume, uint32_t n_planes, struct images *out);
+
 /* Called for each volume in turn; it is freed afterwards. < 0 ends the walk. */
 typedef int volumes_fn(void *ctx, const struct volume *volume);
 

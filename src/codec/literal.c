@@ -7,7 +7,8 @@
 #include "codec/entropy.h"
 
 /* Literal bytes are tried where the coded ones are so many times fewer than the box's, for then
- * repetitions may count for more than noise does; or where they seem to be fewer yet, by this part. */
+ * repetitions may count for more than noise does; or where they seem to be fewer yet, by this part. Codes
+ * of a quantiser are so few with noise alone. */
 #define SMALL     8u
 #define WORTH     16u
 #define WINDOW    64u /* samples of a row, or of two */
@@ -43,7 +44,7 @@ ssize_t literal_instead(struct sqy_ctx *ctx, const struct shape *shape, const ui
 {
     const struct stage *zstd = stage_zstd();
     const size_t bytes = shape->n * shape->size, bound = zstd->desc->bound(zstd, bytes);
-    if (len >= bytes / SMALL && estimate(shape, in) >= len - len / WORTH)
+    if ((shape->codes || len >= bytes / SMALL) && estimate(shape, in) >= len - len / WORTH)
         return (ssize_t)len;
     uint8_t *shuffled = bound ? ctx_scratch(ctx, 2, bytes + bound) : NULL;
     if (!shuffled)

@@ -48,6 +48,7 @@ for name in ${SQYFS_BENCH_STACKS-cellfinder-crop-ch0 drosophila-simview lightshe
         echo "$name: passed over: no such folder in the corpus"
     fi
 done
+SQYFS_BENCH_OUT=$out ${turn[@]+"${turn[@]}"} "$here/lossy_ffmpeg.sh"
 echo
 echo "bars:"
 cat "$out/lossy.bars"

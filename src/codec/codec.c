@@ -38,6 +38,8 @@ size_t sqy_encode_bound(const struct sqy_pipeline *pipeline, const struct sqy_bo
     size_t part_len[SQY_MAX_PARTS], total = 0;
     if (!codec_shape(box, &shape) || plan_make(&plan, pipeline, shape.type) < 0)
         return 0;
+    if (plan.tail)
+        return 0;
     shape = plan_shape(&plan, &shape, plan.n_filters);
     if (plan.sink->desc->bound_box)
         return plan.sink->desc->bound_box(plan.sink, &shape);
@@ -165,6 +167,8 @@ static ssize_t encode_volume(struct sqy_ctx *ctx, struct sqy_pipeline *learner,
     const uint8_t *filtered;
     struct plan plan;
     int r = plan_make(&plan, learner, shape->type);
+    if (r == 0 && plan.tail)
+        r = -ENOTSUP;
     if (r == 0)
         r = apply_filters(ctx, &plan, learner, shape, in, &filtered);
     if (r == 0)
@@ -218,6 +222,17 @@ static int undo_filters(struct sqy_ctx *ctx, const struct plan *plan, const stru
     return 0;
 }
 
+/* Undoes the tail, which was given as many bytes as there are samples. */
+static int decode_tail(struct sqy_ctx *ctx, const struct stage *tail, size_t len,
+                       const struct stage_coded *in, struct stage_coded *out)
+{
+    uint8_t *bytes = ctx_scratch(ctx, CTX_TAIL, len);
+    if (!bytes)
+        return -ENOMEM;
+    *out = (struct stage_coded){.data = bytes, .len = len, .stale = true};
+    return tail->desc->decode(ctx, tail, in, bytes, len);
+}
+
 int codec_decode(struct sqy_ctx *ctx, const struct sqy_pipeline *pipeline,
                  const struct shape *shape, const struct stage_coded *in, uint8_t *out)
 {
@@ -230,6 +245,13 @@ int codec_decode(struct sqy_ctx *ctx, const struct sqy_pipeline *pipeline,
     uint8_t *filtered = plan.n_filters ? ctx_scratch(ctx, 0, len) : out;
     if (!filtered)
         return -ENOMEM;
+    struct stage_coded inner;
+    if (plan.tail) {
+        r = decode_tail(ctx, plan.tail, len, in, &inner);
+        if (r < 0)
+            return r;
+        in = &inner;
+    }
     r = plan.sink->desc->decode_box
             ? plan.sink->desc->decode_box(ctx, plan.sink, &last, in, filtered)
             : plan.sink->desc->decode(ctx, plan.sink, in, filtered, len);
@@ -248,6 +270,36 @@ int sqy_decode(struct sqy_ctx *ctx, const struct sqy_pipeline *pipeline, const s
     return codec_decode(ctx, pipeline, &shape, &coded, out);
 }
 
+/* Whether the first planes of a box can be decoded without the others. */
+static bool has_prefix(const struct plan *plan)
+{
+    for (unsigned i = 0; i < plan->n_filters; i++)
+        if (!plan->filters[i]->desc->by_sample)
+            return false;
+    return plan->sink->desc->decodes_prefix && !plan->tail;
+}
+
+/* Decodes at least the first `rows` rows, all of the box where that is not possible. */
+static int decode_first(struct sqy_ctx *ctx, const struct sqy_pipeline *pipeline,
+                        const struct sqy_box *box, const void *in, size_t in_len, size_t rows,
+                        uint8_t *out)
+{
+    struct stage_coded coded = {.data = in, .len = in_len};
+    struct shape shape;
+    struct plan plan;
+    codec_shape(box, &shape);
+    int r = plan_make(&plan, pipeline, shape.type);
+    if (r < 0)
+        return r;
+    const uint64_t planes = (rows + shape.rows - 1) / shape.rows;
+    if (planes < shape.planes && planes && has_prefix(&plan)) {
+        coded.prefix = true;
+        shape.planes = planes;
+        shape.n = (size_t)(planes * shape.rows * shape.width);
+    }
+    return codec_decode(ctx, pipeline, &shape, &coded, out);
+}
+
 int sqy_decode_rows(struct sqy_ctx *ctx, const struct sqy_pipeline *pipeline,
                     const struct sqy_box *box, const void *in, size_t in_len, size_t first_row,
                     size_t n_rows, void *out)
@@ -263,7 +315,7 @@ int sqy_decode_rows(struct sqy_ctx *ctx, const struct sqy_pipeline *pipeline,
     uint8_t *whole = ctx_scratch(ctx, CTX_BOX, len);
     if (!whole)
         return -ENOMEM;
-    int r = sqy_decode(ctx, pipeline, box, in, in_len, whole);
+    int r = decode_first(ctx, pipeline, box, in, in_len, first_row + n_rows, whole);
     if (r < 0)
         return r;
     memcpy(out, whole + first_row * row, n_rows * row);

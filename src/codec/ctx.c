@@ -4,7 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#define N_SCRATCH (CTX_BOX + 1)
+#define N_SCRATCH (CTX_TAIL + 1)
 #define SCRATCH_KEEP                                                                               \
     ((size_t)64 << 20) /* bytes; chunks are about 1 MiB, only whole volumes need more */
 

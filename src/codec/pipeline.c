@@ -80,8 +80,20 @@ static int parse_arg(struct parser *p, struct stage *stage, unsigned *seen)
     return parse_value(p, stage, i);
 }
 
+/* A stage that reads its arguments itself. */
+static int parse_own_args(struct parser *p, struct stage *stage)
+{
+    char why[ARG_WHY_MAX];
+    size_t len = 0;
+    int r = stage->desc->parse_args(stage, p->text + p->at, &len, why);
+    p->at += len;
+    return r == -EINVAL ? fail(p, p->at, "%s", why) : r;
+}
+
 static int parse_args(struct parser *p, struct stage *stage)
 {
+    if (stage->desc->parse_args)
+        return parse_own_args(p, stage);
     unsigned seen = 0;
     do {
         int r = parse_arg(p, stage, &seen);
@@ -125,19 +137,27 @@ static int parse_stage(struct parser *p, struct stage *stage, bool narrow)
     return accept(p, "(") ? parse_args(p, stage) : 0;
 }
 
+/* lz4 behind a video: sqeazy writes that. */
+static bool may_be_tail(const struct stage *sink, const struct stage *stage)
+{
+    return sink->desc->class == STAGE_SINK && sink->desc->lossy && stage->desc == &stage_desc_lz4;
+}
+
 static int parse_stages(struct parser *p, struct sqy_pipeline *pipeline)
 {
-    const struct stage *last = NULL;
+    const struct stage *last = NULL, *sink = NULL;
     bool narrow = false;
     do {
-        if (last && last->desc->class == STAGE_SINK)
-            return fail(p, p->at, "nothing can follow %s", last->desc->name);
+        const size_t start = p->at;
         if (pipeline->n_stages == PIPELINE_MAX_STAGES)
             return fail(p, p->at, "at most %d stages", PIPELINE_MAX_STAGES);
         last = &pipeline->stages[pipeline->n_stages++];
         int r = parse_stage(p, &pipeline->stages[pipeline->n_stages - 1], narrow);
         if (r < 0)
             return r;
+        if (sink && (sink != last - 1 || !may_be_tail(sink, last)))
+            return fail(p, start, "nothing can follow %s", last[-1].desc->name);
+        sink = sink || last->desc->class != STAGE_SINK ? sink : last;
         narrow = narrow || last->desc->narrows;
     } while (accept(p, "->"));
     if (p->text[p->at])

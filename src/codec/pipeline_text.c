@@ -66,7 +66,11 @@ static char *print_pipeline(const struct sqy_pipeline *pipeline, bool in_full)
         const struct stage *stage = &pipeline->stages[i];
         if (i)
             fputs("->", f);
-        print_stage(f, stage, in_full ? all_args(stage) : needed_args(stage));
+        if (stage->desc->print_args) {
+            fputs(stage->desc->name, f);
+            stage->desc->print_args(stage, in_full, f);
+        } else
+            print_stage(f, stage, in_full ? all_args(stage) : needed_args(stage));
     }
     bool bad = ferror(f);
     if (fclose(f) || bad) {

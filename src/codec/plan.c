@@ -17,7 +17,11 @@ int plan_make(struct plan *plan, const struct sqy_pipeline *pipeline, enum sqy_t
     *plan = (struct plan){.sink = stage_pass_through()};
     for (unsigned i = 0; i < pipeline->n_stages; i++) {
         const struct stage *stage = &pipeline->stages[i];
-        if (stage->desc->encode_box && !(stage->desc->sizes & size)) {
+        if (plan->sink == &pipeline->stages[i ? i - 1 : 0]) {
+            plan->tail = stage;
+        } else if (stage->desc->encode_box && !(stage->desc->sizes & size)) {
+            if (stage->desc->lossy)
+                return -ENOTSUP;
             if (size && !shuffled)
                 plan->filters[plan->n_filters++] = stage_shuffle();
             plan->sink = stage_zstd();
@@ -110,6 +114,8 @@ bool sqy_pipeline_needs_volume(const struct sqy_pipeline *pipeline)
         const struct stage_desc *desc = pipeline->stages[i].desc;
         if (desc->whole_volume || (desc->lossy && !desc->lossy_boxes))
             return true;
+        if (desc->class == STAGE_SINK && i + 1 < pipeline->n_stages)
+            return true; /* a tail: sqeazy's, and only read */
     }
     return false;
 }

@@ -199,7 +199,8 @@ SQY_API int sqy_decode(struct sqy_ctx *ctx, const struct sqy_pipeline *pipeline,
 
 /* The same for `n_rows` rows alone, from `first_row` on: out[0 .. n_rows * width * bytes of a sample).
  * Rows are counted through all planes: plane z is box->rows of them from z * box->rows on. -EINVAL
- * where the box has no such rows. Takes as long as the whole box, and the context one box more. */
+ * where the box has no such rows. Takes as long as the whole box, and the context one box more;
+ * of video the planes behind the last one wanted are not decoded. */
 SQY_API int sqy_decode_rows(struct sqy_ctx *ctx, const struct sqy_pipeline *pipeline,
                             const struct sqy_box *box, const void *in, size_t in_len,
                             size_t first_row, size_t n_rows, void *out);

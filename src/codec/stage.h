@@ -8,6 +8,8 @@
 
 #include "codec/sqy.h"
 
+#include <stdio.h>
+
 #define STAGE_MAX_ARGS      12
 #define STAGE_WORD_MAX      48 /* bytes of a text argument and its NUL */
 #define PIPELINE_MAX_STAGES 16 /* sqeazy's own longest useful pipelines have four */
@@ -56,6 +58,8 @@ struct stage_coded {
     const uint8_t *data;
     size_t len;
     bool whole;
+    bool prefix; /* the shape is the first planes of what was encoded: stage_desc.decodes_prefix */
+    bool stale; /* anything may follow, for a stage behind the sink was given more than was coded */
 };
 
 struct stage_desc {
@@ -67,6 +71,11 @@ struct stage_desc {
     const char *missing; /* why no pipeline can have it in this build; NULL: it can */
     /* Brings arguments that depend on each other into their canonical values; may be NULL. */
     void (*normalise)(struct stage *stage);
+    /* In place of the common ways to read and write arguments, where any name may be one. `text` is
+     * what follows "(", *len is how much of it was read, ")" and all, or where it is wrong. -EINVAL with
+     * what was expected in `why` (ARG_WHY_MAX), or -ENOMEM. The other writes "(...)" or nothing. */
+    int (*parse_args)(struct stage *stage, const char *text, size_t *len, char *why);
+    void (*print_args)(const struct stage *stage, bool in_full, FILE *f);
 
     /* filters */
     unsigned sizes;    /* sum of the sample sizes it takes; other samples are shuffled instead */
@@ -78,6 +87,7 @@ struct stage_desc {
     bool head_only;    /* cannot follow one that narrows */
     bool narrows;      /* gives one byte for each sample: what follows sees bytes */
     bool codes;        /* gives shape.codes */
+    bool by_sample;    /* undo() does each sample alone, so it can do the first planes of a box */
     /* As sqy_pipeline_grain(), of this stage alone; NULL: 1. */
     size_t (*grain)(const struct stage *stage, size_t size);
     /* How the filtered bytes fall into parts (sqy_encode_parts()); NULL: one part. Such a filter
@@ -113,6 +123,7 @@ struct stage_desc {
                           const uint8_t *in, uint8_t *out, size_t cap);
     int (*decode_box)(struct sqy_ctx *ctx, const struct stage *stage, const struct shape *shape,
                       const struct stage_coded *in, uint8_t *out);
+    bool decodes_prefix; /* decode_box() may be asked for the first planes alone */
     /* As sqy_pipeline_group(), of this stage alone; NULL: 0. */
     unsigned (*group)(const struct stage *stage);
     /* Changes its arguments so that about half as much is lost; false where it cannot. NULL: it never can. */
@@ -144,6 +155,7 @@ struct plan {
     unsigned n_filters, n_wide; /* the first n_wide see the samples, those after them bytes */
     const struct stage *filters[PIPELINE_MAX_STAGES];
     const struct stage *sink; /* never NULL */
+    const struct stage *tail; /* what sqeazy has coded the sink's bytes with once more; or NULL */
 };
 
 /* ---- stage.c: the table ---- */
@@ -195,7 +207,7 @@ const struct kernels *ctx_kernels(const struct sqy_ctx *ctx);
 /* In place of the best this machine has; the bytes are the same. */
 void ctx_use_kernels(struct sqy_ctx *ctx, const struct kernels *kernels);
 /* Scratch buffers: 0 and 1 are the filters'. */
-enum { CTX_SINK = 2, CTX_BOX };
+enum { CTX_SINK = 2, CTX_BOX, CTX_TAIL };
 /* At least `len` bytes; NULL where memory is out. Stays valid until the same buffer is asked for again. */
 uint8_t *ctx_scratch(struct sqy_ctx *ctx, unsigned which, size_t len);
 /* Gives back what a large volume left behind. */

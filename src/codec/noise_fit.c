@@ -1,29 +1,42 @@
-/* The noise of a camera, from pictures of anything: how the variance of what is left of small patches
- * without their structure grows with their brightness.
+/* The noise of a camera, from pictures of anything: how the variance of small patches grows with their
+ * brightness.
  *
  * Structure only adds variance, so of patches of about the same brightness the quiet ones count. The
  * quiet quarter of patches of nothing but noise lies a known way below the mean, which is made up for.
- * A line through that: its slope is the gain; its value at the darkest patches is the read noise, and
- * their brightness the offset (where the sensor really was dark is not to be seen, nor does it matter). */
+ * Variance is measured in two ways, of which the lower counts: by second differences, which see little
+ * structure, but too much of noise that was sharpened; and as it is. Through that a line: its slope is the gain; its value at the
+ * darkest patches is the read noise, their brightness the offset. Where the sensor really was dark is
+ * not to be seen, nor does it matter for what is brighter. */
 #include "base/le.h"
 #include "codec/stage.h"
 
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define PATCH       8u /* residuals of a patch, by as many rows */
 #define PATCH_N     (PATCH * PATCH)
-#define MARGIN      2u         /* voxels more than residuals, both ways */
+#define MARGIN      2u /* voxels more than residuals, both ways */
+#define MAX_VOXELS  ((PATCH + MARGIN) * (PATCH + MARGIN))
 #define BOX_PATCHES 4096u      /* looked at in one box */
 #define MAX_PATCHES (1u << 15) /* remembered */
 #define MIN_PATCHES 48u        /* some thousand voxels */
-#define MAX_BINS    48u        /* of brightness */
+#define BINS        48u        /* of brightness, by its range; and as many again by numbers */
 #define BIN_PATCHES 24u        /* at least */
+#define CHANCE      6          /* standard deviations of a patch's mean */
 #define ROUNDS      6u
 
+#define CROWD 4u /* voxels of a patch */
+#define SPIKE 4  /* a residual of that part of all squares is no noise */
+
+/* Two ways to measure variance: by second differences, and as it is. */
+enum { LAPLACIAN, PLAIN, WAYS };
+
 struct patch {
-    float mean, energy; /* brightness, and the residuals' mean square */
+    float mean, max;
+    uint32_t n_max;       /* voxels that are as bright */
+    float variance[WAYS]; /* in units in which a quarter of patches of pure noise are below it */
 };
 
 struct sqy_noise_fit {
@@ -55,12 +68,22 @@ struct tiling {
     const struct shape *shape;
     unsigned high, wide;
     size_t down, across; /* patches of a plane */
+    double norm[WAYS];   /* of the sums of squares */
 };
 
 static unsigned span(unsigned n)
 {
     return n > 1 ? n + MARGIN : n;
 }
+
+/* The lowest quarter of sums of squares of noise are below these parts of the mean: quantiles of chi
+ * squared, of as many degrees of freedom as there are among residuals that overlap (19, or 33 in one
+ * row) and voxels. */
+#define QUIET     0.25
+#define QUIET_2D  0.769
+#define QUIET_1D  0.825
+#define QUIET_100 0.901
+#define QUIET_66  0.877
 
 static bool tile(struct tiling *t, const struct shape *shape)
 {
@@ -69,6 +92,8 @@ static bool tile(struct tiling *t, const struct shape *shape)
     *t = (struct tiling){.shape = shape, .high = flat ? 1 : PATCH, .wide = flat ? PATCH_N : PATCH};
     t->down = shape->rows / span(t->high);
     t->across = width / span(t->wide);
+    t->norm[LAPLACIAN] = PATCH_N * (flat ? 6 * QUIET_1D : 36 * QUIET_2D);
+    t->norm[PLAIN] = (span(t->high) * span(t->wide) - 1) * (flat ? QUIET_66 : QUIET_100);
     return t->down && t->across;
 }
 
@@ -80,8 +105,7 @@ static int32_t value_at(const struct shape *shape, const uint8_t *in, size_t i)
 }
 
 /* The voxels of patch `at`, rows of span(t->wide) after one another. */
-static void load_patch(const struct tiling *t, const uint8_t *in, size_t at,
-                       int32_t v[(PATCH + MARGIN) * (PATCH + MARGIN)])
+static void load_patch(const struct tiling *t, const uint8_t *in, size_t at, int32_t v[MAX_VOXELS])
 {
     const struct shape *shape = t->shape;
     const size_t sample = at % shape->spp, plane = at / (t->down * t->across);
@@ -94,26 +118,54 @@ static void load_patch(const struct tiling *t, const uint8_t *in, size_t at,
     }
 }
 
-/* What second differences leave, along rows and, where there are several, down columns, too; times
- * what makes its mean square the variance of independent noise. */
-static struct patch measure(const struct tiling *t, const int32_t *v)
+struct residuals {
+    int64_t squares, largest; /* their sum, and one of them */
+    unsigned n_zero;
+};
+
+/* Second differences, along rows and, where there are several, down columns, too. */
+static struct residuals sum_residuals(const struct tiling *t, const int32_t *v)
 {
-    const size_t wide = span(t->wide), n = wide * span(t->high);
-    int64_t sum = 0, squares = 0;
-    for (size_t i = 0; i < n; i++)
-        sum += v[i];
+    const size_t wide = span(t->wide);
+    struct residuals sum = {0};
     for (size_t y = 0; y < t->high; y++) {
         for (size_t x = 0; x < t->wide; x++) {
             const int32_t *a = v + y * wide + x, *b = a + wide, *c = b + wide;
             int64_t r = a[0] - 2 * a[1] + a[2];
             if (t->high > 1)
                 r += -2 * (int64_t)(b[0] - 2 * b[1] + b[2]) + (c[0] - 2 * c[1] + c[2]);
-            squares += r * r;
+            sum.squares += r * r;
+            sum.largest = r * r > sum.largest ? r * r : sum.largest;
+            sum.n_zero += !r;
         }
     }
-    const double norm = t->high > 1 ? 36 : 6;
-    return (struct patch){.mean = (float)((double)sum / (double)n),
-                          .energy = (float)((double)squares / (norm * PATCH_N))};
+    return sum;
+}
+
+/* False where it was drawn, not seen (masks, labels, what is saturated), and where one voxel is all there is
+ * to see (a hot one). */
+static bool measure(const struct tiling *t, const int32_t *v, struct patch *out)
+{
+    const size_t n = (size_t)span(t->wide) * span(t->high);
+    int64_t sum = 0, squares = 0;
+    int32_t max = v[0];
+    uint32_t n_max = 0;
+    for (size_t i = 0; i < n; i++) {
+        const int32_t d = v[i] - v[0];
+        sum += d;
+        squares += (int64_t)d * d;
+        n_max = v[i] > max ? 0 : n_max;
+        max = v[i] > max ? v[i] : max;
+        n_max += v[i] == max;
+    }
+    const double mean = (double)sum / (double)n, around = (double)squares - mean * (double)sum;
+    const struct residuals left = sum_residuals(t, v);
+    *out = (struct patch){.mean = (float)(mean + v[0]),
+                          .max = (float)max,
+                          .n_max = n_max,
+                          .variance = {(float)((double)left.squares / t->norm[LAPLACIAN]),
+                                       (float)(around / t->norm[PLAIN])}};
+    return 2 * left.n_zero <= PATCH_N && left.largest < left.squares / SPIKE;
 }
 
 static void remember(struct sqy_noise_fit *fit, const struct patch *patch)
@@ -128,21 +180,12 @@ static void remember(struct sqy_noise_fit *fit, const struct patch *patch)
     fit->patches[fit->n++] = *patch;
 }
 
-/* Voxels at an end of the range say nothing of noise: saturated ones, masks. */
-static bool is_clipped(const struct shape *shape, const int32_t *v, size_t n)
-{
-    const int32_t top = shape->size == 1 ? UINT8_MAX : UINT16_MAX;
-    for (size_t i = 0; i < n; i++)
-        if (v[i] == top)
-            return true;
-    return false;
-}
-
 int sqy_noise_fit_add(struct sqy_noise_fit *fit, const struct sqy_box *box, const void *voxels)
 {
     struct shape shape;
     struct tiling t;
-    int32_t v[(PATCH + MARGIN) * (PATCH + MARGIN)];
+    struct patch patch;
+    int32_t v[MAX_VOXELS];
     if (!codec_shape(box, &shape))
         return -EINVAL;
     if (box->type != SQY_UINT8 && box->type != SQY_UINT16 && box->type != SQY_INT16)
@@ -153,8 +196,7 @@ int sqy_noise_fit_add(struct sqy_noise_fit *fit, const struct sqy_box *box, cons
     const size_t step = n / BOX_PATCHES + 1;
     for (size_t i = 0; i < n; i += step) {
         load_patch(&t, voxels, i, v);
-        const struct patch patch = measure(&t, v);
-        if (patch.energy > 0 && !is_clipped(&shape, v, (size_t)span(t.high) * span(t.wide)))
+        if (measure(&t, v, &patch))
             remember(fit, &patch);
     }
     return 0;
@@ -171,14 +213,22 @@ static double line_at(const struct line *line, double x)
     return line->at_0 + line->slope * x;
 }
 
-struct point {
-    double mean, variance, n;
+#define LEAST 0.01 /* variance that a line is held above, counts squared: that of nothing */
+
+struct bin {
+    size_t from, to; /* patches, in order of brightness */
+    double mean, variance;
+    double most; /* the variance may be said to be, so that hardly any patch is quieter */
 };
 
-#define QUIET 0.25 /* of the patches: below that many lies what counts ... */
-#define QUIET_IS                                                                                   \
-    0.769 /* ... times the mean, where residuals are of noise alone: the quantile of
-                          chi squared of the 19.3 degrees of freedom that 8 x 8 of ours have */
+#define QUIETEST_PART                                                                              \
+    20u /* one in so many; times this at least what a quarter is below, where it is noise */
+#define QUIETEST 1.7
+
+struct bins {
+    size_t n;
+    struct bin bin[2 * BINS + 1];
+};
 
 static int by_mean(const void *a, const void *b)
 {
@@ -192,67 +242,169 @@ static int by_value(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* The quiet ones of a bin, each seen from the line so far. */
-static struct point see(const struct patch *p, size_t n, const struct line *line, float *room)
+/* Where the highest value of all comes in crowds, the camera ends: such patches are left out. Returns
+ * how many are left. */
+static size_t drop_clipped(struct patch *patches, size_t n)
 {
-    const double middle = p[n / 2].mean;
+    float top = 0;
+    size_t left = 0;
     for (size_t i = 0; i < n; i++)
-        room[i] = (float)(p[i].energy / line_at(line, p[i].mean));
-    qsort(room, n, sizeof(*room), by_value);
-    return (struct point){.mean = middle,
-                          .variance =
-                              room[(size_t)(QUIET * (double)n)] / QUIET_IS * line_at(line, middle),
-                          .n = (double)n};
+        top = patches[i].max > top ? patches[i].max : top;
+    for (size_t i = 0; i < n; i++)
+        if (patches[i].max < top || patches[i].n_max < CROWD)
+            patches[left++] = patches[i];
+    return left;
 }
 
-static double below(double x, double most)
+/* Brightness as noise sees it: steps of it are wider where there is more. */
+static double stretched(const struct patch *patches, size_t i)
 {
-    return x < most ? x : most;
+    return sqrt((double)patches[i].mean - (double)patches[0].mean);
 }
 
-/* Least squares. Points far above the line are structure. */
-static struct line draw(const struct point *p, size_t n, const struct line *last)
+/* `patches` in order of brightness, at least BIN_PATCHES. No bin is narrower than what chance makes of
+ * patches of one brightness: the slope would come out too low. */
+static void cut_bins(struct bins *bins, const struct patch *patches, size_t n,
+                     const struct line *line)
 {
+    const double step = stretched(patches, n - 1) / BINS;
+    size_t from = 0;
+    bins->n = 0;
+    for (size_t i = 1; i <= n; i++) {
+        const double wide = patches[i - 1].mean - patches[from].mean;
+        const bool full =
+            i - from >= n / BINS || stretched(patches, i - 1) - stretched(patches, from) > step;
+        const bool chance =
+            wide * wide * MAX_VOXELS < CHANCE * CHANCE * line_at(line, patches[i - 1].mean);
+        if (i < n && (i - from < BIN_PATCHES || !full || chance))
+            continue;
+        if (i - from >= BIN_PATCHES)
+            bins->bin[bins->n++] = (struct bin){.from = from, .to = i};
+        from = i;
+    }
+}
+
+/* What the quiet ones of a bin are like, each seen from the line so far: it is steep perhaps, but where
+ * it ends is not known that well. */
+static void see(struct bin *bin, const struct patch *patches, const struct line *line, float *room)
+{
+    const size_t n = bin->to - bin->from;
+    patches += bin->from;
+    bin->mean = patches[n / 2].mean;
+    const double middle = line_at(line, bin->mean);
+    double quiet = INFINITY, quietest = INFINITY;
+    for (unsigned way = 0; way < WAYS; way++) {
+        for (size_t i = 0; i < n; i++)
+            room[i] = (float)(patches[i].variance[way] /
+                              fmax(line_at(line, patches[i].mean) / middle, 0.5));
+        qsort(room, n, sizeof(*room), by_value);
+        quiet = fmin(quiet, room[(size_t)(QUIET * (double)n)]);
+        quietest = fmin(quietest, room[n / QUIETEST_PART] * QUIETEST);
+    }
+    bin->variance = quiet;
+    bin->most = n < 2 * BIN_PATCHES ? quiet : fmin(quiet, quietest);
+}
+
+/* How sure a bin's variance is, over its square. */
+static double weight(const struct bin *bin)
+{
+    const double n = (double)(bin->to - bin->from);
+    return 1 / (0.05 * 0.05 + 0.5 * 0.5 / n);
+}
+
+/* Least squares. Bins far above the last line are structure. */
+static struct line draw(const struct bins *bins, const struct line *last)
+{
+    const double low = bins->bin[0].mean; /* x counts from there */
     double s = 0, sx = 0, sy = 0, sxx = 0, sxy = 0;
-    for (size_t i = 0; i < n; i++) {
-        const double v = line_at(last, p[i].mean), above = p[i].variance / v / 1.15;
-        const double w = p[i].n / (v * v) / (above > 1 ? above * above * above : 1);
+    for (size_t i = 0; i < bins->n; i++) {
+        const struct bin *bin = &bins->bin[i];
+        const double v = line_at(last, bin->mean), above = fmax(bin->variance / v / 1.15, 1);
+        const double w = weight(bin) / (v * v) / (above * above * above), x = bin->mean - low;
         s += w;
-        sx += w * p[i].mean;
-        sy += w * p[i].variance;
-        sxx += w * p[i].mean * p[i].mean;
-        sxy += w * p[i].mean * p[i].variance;
+        sx += w * x;
+        sy += w * bin->variance;
+        sxx += w * x * x;
+        sxy += w * x * bin->variance;
     }
-    const double det = s * sxx - sx * sx, low = p[0].mean;
-    struct line line = {.slope = det > 1e-9 * s * sxx ? (s * sxy - sx * sy) / det : 0};
-    if (line.slope < 0)
-        line.slope = 0;
-    line.at_0 = (sy - line.slope * sx) / s;
-    if (line_at(&line, low) < 0.01) { /* a line through the darkest point */
-        const double far = sxx - 2 * low * sx + low * low * s;
-        line.slope = far > 0 ? (sxy - low * sy - 0.01 * (sx - low * s)) / far : 0;
-        line.at_0 = 0.01 - line.slope * low;
+    const double det = s * sxx - sx * sx;
+    double slope = det > 1e-9 * s * sxx ? fmax((s * sxy - sx * sy) / det, 0) : 0;
+    double at_low = (sy - slope * sx) / s;
+    if (at_low < LEAST) {
+        at_low = LEAST;
+        slope = sxx > 0 ? fmax((sxy - at_low * sx) / sxx, 0) : 0;
     }
-    return line;
+    return (struct line){.at_0 = at_low - slope * low, .slope = slope};
 }
 
-/* `patches` in order of brightness. */
+/* No bin may be much quieter than the line says. */
+static struct line lower(const struct line *line, const struct bins *bins)
+{
+    double factor = 1;
+    for (size_t i = 0; i < bins->n; i++) {
+        const struct bin *bin = &bins->bin[i];
+        const double slack = 1.2 + 1.5 / sqrt((double)(bin->to - bin->from));
+        factor = fmin(factor, slack * bin->most / line_at(line, bin->mean));
+    }
+    return (struct line){.at_0 = line->at_0 * factor, .slope = line->slope * factor};
+}
+
 static struct line fit_line(const struct patch *patches, size_t n, float *room)
 {
-    struct point points[MAX_BINS];
+    struct bins bins;
     struct line line = {.at_0 = 1};
-    size_t n_bins = n / BIN_PATCHES < MAX_BINS ? n / BIN_PATCHES : MAX_BINS;
     for (unsigned round = 0; round < ROUNDS; round++) {
-        for (size_t b = 0; b < n_bins; b++) {
-            const size_t from = n * b / n_bins, to = n * (b + 1) / n_bins;
-            points[b] = see(patches + from, to - from, &line, room);
+        cut_bins(&bins, patches, n, &line);
+        for (size_t b = 0; b < bins.n; b++)
+            see(&bins.bin[b], patches, &line, room);
+        line = draw(&bins, &line);
+#ifdef NOISE_DEBUG
+        if (round == ROUNDS - 1) {
+            printf("  line %g %g\n", line.at_0, line.slope);
+            for (size_t b = 0; b < bins.n; b++) {
+                struct bin *x = &bins.bin[b];
+                printf("   bin %zu mean %.1f line %.2f v %.2f:", x->to - x->from, x->mean,
+                       line_at(&line, x->mean), x->variance);
+                static const double qs[5] = {.02, .05, .1, .25, .5},
+                                    k19[5] = {.401 / .769, .491 / .769, .580 / .769, 1,
+                                              .9655 / .769},
+                                    k99[5] = {.726 / .901, .776 / .901, .823 / .901, 1,
+                                              .9933 / .901};
+                for (unsigned way = 0; way < WAYS; way++) {
+                    size_t nn = x->to - x->from;
+                    for (size_t i = 0; i < nn; i++)
+                        room[i] = (float)(patches[x->from + i].variance[way] /
+                                          line_at(&line, patches[x->from + i].mean));
+                    qsort(room, nn, sizeof(*room), by_value);
+                    printf(" %s", way ? "P" : "L");
+                    for (int k = 0; k < 5; k++)
+                        printf(" %.2f", room[(size_t)(qs[k] * nn)] / (way ? k99 : k19)[k]);
+                }
+                printf("\n");
+            }
         }
-        line = draw(points, n_bins, &line);
+#endif
     }
-    double least = 1; /* of what the line promises */
-    for (size_t b = 0; b < n_bins; b++)
-        least = below(least, 1.25 * points[b].variance / line_at(&line, points[b].mean));
-    return (struct line){.at_0 = line.at_0 * least, .slope = line.slope * least};
+    return lower(&line, &bins);
+}
+
+#define DARK_PART  200 /* one in so many patches is taken for darker than the sensor in the dark: */
+#define DARK_BELOW 2.58 /* standard deviations of a patch's mean that such a one is below it */
+
+static int conclude(struct patch *patches, size_t n, float *room, struct sqy_noise *out)
+{
+    n = drop_clipped(patches, n);
+    if (n < MIN_PATCHES)
+        return -ENODATA;
+    qsort(patches, n, sizeof(*patches), by_mean);
+    const struct line line = fit_line(patches, n, room);
+    const double darkest = patches[n / DARK_PART].mean, brightest = patches[n - 1].mean;
+    const double dark = darkest + DARK_BELOW * sqrt(fmax(line_at(&line, darkest), 0) / MAX_VOXELS);
+    if (line_at(&line, brightest) < 1.0 / 12)
+        return -ENODATA;
+    *out = (struct sqy_noise){
+        .offset = dark, .gain = line.slope, .read = sqrt(fmax(line_at(&line, dark), 0))};
+    return 0;
 }
 
 int sqy_noise_fit_end(const struct sqy_noise_fit *fit, struct sqy_noise *out)
@@ -261,21 +413,12 @@ int sqy_noise_fit_end(const struct sqy_noise_fit *fit, struct sqy_noise *out)
         return -ENODATA;
     struct patch *patches = malloc(fit->n * sizeof(*patches));
     float *room = malloc(fit->n * sizeof(*room));
+    int r = -ENOMEM;
     if (patches && room) {
-        for (size_t i = 0; i < fit->n; i++)
-            patches[i] = fit->patches[i];
-        qsort(patches, fit->n, sizeof(*patches), by_mean);
-        const struct line line = fit_line(patches, fit->n, room);
-        const double dark = patches[fit->n / 200].mean;
-        const double read = line_at(&line, dark);
-        *out = (struct sqy_noise){
-            .offset = dark, .gain = line.slope, .read = read > 0 ? sqrt(read) : 0};
+        memcpy(patches, fit->patches, fit->n * sizeof(*patches));
+        r = conclude(patches, fit->n, room, out);
     }
-    const bool ok = patches && room;
-    const double brightest = ok ? patches[fit->n - 1].mean : 0;
     free(patches);
     free(room);
-    if (!ok)
-        return -ENOMEM;
-    return out->gain * (brightest - out->offset) + out->read * out->read < 1.0 / 12 ? -ENODATA : 0;
+    return r;
 }

@@ -8,4 +8,11 @@
 
 uint64_t sum64(const void *data, size_t len);
 
+/* The same of bytes that come piece by piece. */
+struct sum;
+struct sum *sum_create(void); /* NULL: out of memory */
+void sum_destroy(struct sum **sum);
+void sum_add(struct sum *sum, const void *data, size_t len);
+uint64_t sum_value(const struct sum *sum);
+
 #endif

@@ -26,7 +26,8 @@ static bool opens_for_write(int flags)
 /* Who only writes, or writes a new file, goes past the page cache, which halves the cost of a byte.
  * A file that was there before and is opened for both is rather read, and small reads want the
  * cache. Mappings need it, too, but newer kernels see to that. What is cached stays: the kernel
- * drops it by itself when size or mtime have changed. */
+ * drops it by itself when size or mtime have changed; after archiving, which leaves both, it is told to by
+ * whoever opens the file, until the first of them, who has seen to that, closes it. */
 static void fill_open(struct request *r, struct handle *handle, bool fresh)
 {
     bool both = (r->fi.flags & O_ACCMODE) == O_RDWR;
@@ -34,7 +35,8 @@ static void fill_open(struct request *r, struct handle *handle, bool fresh)
         both ? fresh && atomic_load(&r->fs->direct_mappings) : opens_for_write(r->fi.flags);
     r->fi.fh = (uintptr_t)handle;
     r->fi.direct_io = writes;
-    r->fi.keep_cache = !writes;
+    handle->refreshes = stack_pages_are_stale(handle->inode->stack);
+    r->fi.keep_cache = !writes && !handle->refreshes;
     r->fi.noflush = !handle->write; /* file_flush() would have nothing to say */
 }
 
@@ -194,6 +196,8 @@ void file_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mod
 
 static void run_release(struct request *r)
 {
+    if (r->handle->refreshes)
+        stack_pages_are_fresh(r->handle->inode->stack);
     handle_close(r->fs->handles, r->fs->inodes, &r->handle);
     request_reply(r, 0);
 }

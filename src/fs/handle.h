@@ -25,6 +25,7 @@ struct dir_list {
 struct handle {
     struct inode *inode;        /* held */
     bool write;                 /* of a file: opened for writing */
+    bool refreshes;             /* of a file: the kernel drops pages when it is opened */
     struct stack_reader reader; /* of a file: where it is read */
     DIR *dir;                   /* of a directory, else NULL */
     pthread_mutex_t lock;       /* of a directory: its list; held over reading it, taken last */

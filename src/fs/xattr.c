@@ -47,6 +47,8 @@ static int file_value(struct stack *stack, const char *what, char **out)
         n = asprintf(out, "%s", info.pipeline);
     else if (strcmp(what, "ratio") == 0)
         n = asprintf(out, "%.3f", info.ratio);
+    else if (strcmp(what, "quality") == 0 && info.quality[0] != '\0')
+        n = asprintf(out, "%s", info.quality);
     else if (strcmp(what, "stored_bytes") == 0)
         n = asprintf(out, "%" PRIu64, info.stored_bytes);
     return n == -1 ? -ENOMEM : n < 0 ? n : 0;

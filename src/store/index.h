@@ -34,6 +34,9 @@ struct index_row {
     double voxel_x, voxel_y, voxel_z;           /* micrometres; 0 unknown */
     uint64_t digest;                            /* blob_stats.digest, shown in hex */
     const char *state;                          /* "stored" or "damaged" */
+    const char *quality; /* "lossless", or in one line what was lost; "" (or NULL): not known */
+    const char *
+        archive; /* the archive policy that it was encoded, or left as it is, for; "" (or NULL): none */
     /* what is to be done to the blob when nobody writes */
     uint64_t again_bytes; /* plain bytes to be encoded anew, or to be looked at for it */
     uint64_t dead_bytes;  /* of a blob that is worth compacting */

@@ -19,7 +19,8 @@ const char index_row_table[] =
     " spp INTEGER NOT NULL, channels INTEGER NOT NULL, planes INTEGER NOT NULL,"
     " timepoints INTEGER NOT NULL,"
     " voxel_x REAL NOT NULL, voxel_y REAL NOT NULL, voxel_z REAL NOT NULL,"
-    " digest INTEGER NOT NULL, state TEXT NOT NULL, again_bytes INTEGER NOT NULL,"
+    " digest INTEGER NOT NULL, state TEXT NOT NULL, quality TEXT NOT NULL, archive TEXT NOT NULL,"
+    " again_bytes INTEGER NOT NULL,"
     " dead_bytes INTEGER NOT NULL, sum INTEGER NOT NULL) WITHOUT ROWID;"
     "CREATE INDEX stacks_ino ON stacks(ino);"
     "CREATE INDEX stacks_due ON stacks(path) WHERE " INDEX_ROW_DUE ";";
@@ -52,6 +53,8 @@ static const struct field {
     {KIND_REAL, offsetof(struct index_row, voxel_z)},
     {KIND_U64, offsetof(struct index_row, digest)},
     {KIND_TEXT, offsetof(struct index_row, state)},
+    {KIND_TEXT, offsetof(struct index_row, quality)},
+    {KIND_TEXT, offsetof(struct index_row, archive)},
     {KIND_U64, offsetof(struct index_row, again_bytes)},
     {KIND_U64, offsetof(struct index_row, dead_bytes)},
 };
@@ -88,6 +91,8 @@ static union value get(const struct index_row *row, const struct field *field)
 {
     union value value = {.u64 = 0};
     memcpy(&value, (const char *)row + field->at, kind_bytes(field->kind));
+    if (field->kind == KIND_TEXT && value.text == NULL)
+        value.text = "";
     return value;
 }
 

@@ -6,18 +6,18 @@
 #include "store/index.h"
 #include "store/index_db.h"
 
-#define INDEX_ROW_SCHEMA 4 /* raise it when the columns change, or what they say */
+#define INDEX_ROW_SCHEMA 5 /* raise it when the columns change, or what they say */
 
 /* SQL: the table "stacks", its columns, and as many parameters. */
 extern const char index_row_table[];
 #define INDEX_ROW_COLUMNS                                                                          \
     "path, ino, stored_bytes, stored_mtime, stored_mtime_ns, stored_ctime, stored_ctime_ns,"       \
     " plain_bytes, mtime, mtime_ns, pipeline, type, depth, height, width, spp, channels, planes,"  \
-    " timepoints, voxel_x, voxel_y, voxel_z, digest, state, again_bytes,"                          \
-    " dead_bytes, sum"
+    " timepoints, voxel_x, voxel_y, voxel_z, digest, state, quality, archive,"                     \
+    " again_bytes, dead_bytes, sum"
 #define INDEX_ROW_PARAMETERS                                                                       \
     "?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20,"   \
-    " ?21, ?22, ?23, ?24, ?25, ?26, ?27"
+    " ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29"
 /* Which rows have something to be done; few do, and an index knows them. */
 #define INDEX_ROW_DUE "again_bytes + dead_bytes > 0"
 

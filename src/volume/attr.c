@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "volume/archive_note.h"
 #include "volume/foreign.h"
 
 static bool same_time(const struct timespec *a, const struct timespec *b)
@@ -319,6 +320,20 @@ static const char *state_name(const struct stack *stack)
     return stack->kind == STACK_EMPTY && !stack->named_blob ? "plain" : "stored";
 }
 
+static void show_blob(struct blob *blob, struct stack_info *out)
+{
+    struct sqy_pipeline *pipeline = NULL;
+    struct blob_header header;
+    struct blob_state state;
+    blob_header(blob, &header);
+    blob_state(blob, &state);
+    bool known = sqy_pipeline_parse(header.pipename, &pipeline, NULL) >= 0;
+    snprintf(out->pipeline, sizeof(out->pipeline), "%s",
+             known ? sqy_pipeline_short(pipeline) : header.pipename);
+    sqy_pipeline_free(&pipeline);
+    archive_quality(state.meta, out->quality, sizeof(out->quality));
+}
+
 int stack_info(struct stack *stack, struct stack_info *out)
 {
     struct stat st;
@@ -333,14 +348,16 @@ int stack_info(struct stack *stack, struct stack_info *out)
     pthread_mutex_lock(&stack->lock);
     if ((stack->kind == STACK_BLOB || stack->kind == STACK_FOREIGN) && !stack->damaged) {
         bool keep = stack->blob != NULL;
-        int loaded = stack_load(stack, false);
+        if (!keep || !stack->rewriting) /* which would end for us */
+            r = stack_load(stack, false);
         if (stack->scratch != NULL)
             snprintf(out->pipeline, sizeof(out->pipeline), "%s", scratch_pipeline(stack->scratch));
-        else if (loaded >= 0 && stack_choose_pipeline(stack, "") >= 0)
-            snprintf(out->pipeline, sizeof(out->pipeline), "%s",
-                     sqy_pipeline_short(stack->pipeline));
+        else if (r >= 0 && stack->blob != NULL)
+            show_blob(stack->blob->blob, out);
         if (!keep)
             stack_unload_if_idle(stack);
+    } else if (!stack->damaged) {
+        snprintf(out->quality, sizeof(out->quality), "lossless");
     }
     out->state = state_name(stack);
     pthread_mutex_unlock(&stack->lock);

@@ -6,10 +6,12 @@
 #include <string.h>
 
 #include "base/sum.h"
+#include "volume/receipt.h"
 
 /* Pipelines parsed and kept; a blob rarely names more than three. */
 #define CODER_PARSED 8
 #define CACHE_LINE   64u
+#define CODER_FINER  12u /* halvings of what is lost, after which nothing is */
 
 /* The fast rung: of all lossless pipelines the one that encodes camera data fastest, at twice the speed of
  * the next, and the one for samples that it does not take. */
@@ -26,8 +28,9 @@ struct buffer {
 
 struct coder {
     struct sqy_ctx *ctx;
-    struct buffer plain, swapped, coded;
+    struct buffer plain, swapped, coded, decoded;
     struct sqy_pipeline *bytes, *fast, *fast_wide, *stored;
+    struct sqy_pipeline *finer; /* what coder_encode_lossy() has come to, the last time */
     struct {
         char *text;
         struct sqy_pipeline *pipeline;
@@ -83,6 +86,7 @@ void coder_destroy(struct coder **coder_p)
     sqy_pipeline_free(&coder->fast);
     sqy_pipeline_free(&coder->fast_wide);
     sqy_pipeline_free(&coder->stored);
+    sqy_pipeline_free(&coder->finer);
     for (unsigned i = 0; i < CODER_PARSED; i++) {
         free(coder->parsed[i].text);
         sqy_pipeline_free(&coder->parsed[i].pipeline);
@@ -90,6 +94,7 @@ void coder_destroy(struct coder **coder_p)
     free(coder->plain.data);
     free(coder->swapped.data);
     free(coder->coded.data);
+    free(coder->decoded.data);
     free(coder);
     *coder_p = NULL;
 }
@@ -175,6 +180,116 @@ int coder_encode(struct coder *coder, const struct sqy_pipeline *pipeline,
     return 0;
 }
 
+/* ---- with loss ---- */
+
+/* A voxel that is served must be one that was measured: the sums are of what decoding gives. */
+static int measure(struct coder *coder, const struct coder_loss *loss,
+                   const struct sqy_pipeline *pipeline, const struct sqy_box *box, const void *in,
+                   ssize_t coded, struct coded *out)
+{
+    size_t len = sqy_box_bytes(box);
+    void *decoded = buffer_reserve(&coder->decoded, len);
+    if (decoded == NULL)
+        return -ENOMEM;
+    int r = sqy_decode(coder->ctx, pipeline, box, coder->coded.data, (size_t)coded, decoded);
+    if (r < 0)
+        return r;
+    r = sqy_receipt_measure(box, in, decoded, loss->noise, &out->receipt);
+    if (r >= 0 && (out->receipt.max_error == 0) != (memcmp(in, decoded, len) == 0))
+        r = -EIO;
+    return r;
+}
+
+/* The chunk is what coder->coded and coder->decoded have. */
+static void finish_lossy(struct coder *coder, const struct sqy_pipeline *pipeline, bool big_endian,
+                         size_t coded, struct coded *out)
+{
+    struct blob_chunk *chunk = &out->chunk;
+    size_t len = sqy_box_bytes(&chunk->box);
+    out->pipeline = sqy_pipeline_text(pipeline);
+    out->bytes = coder->coded.data;
+    out->n_parts = 1;
+    out->wrap = sqy_pipeline_carriage(pipeline) == SQY_CARRIAGE_NONE;
+    if (out->receipt.max_error > 0) {
+        receipt_write(&out->receipt, pipeline, (uint8_t *)coder->coded.data + coded);
+        coded += RECEIPT_BYTES;
+        chunk->flags |= BLOB_LOSSY;
+        out->wrap = true;
+    }
+    if (big_endian && sqy_type_size(chunk->box.type) > 1) {
+        sqy_swap(coder->decoded.data, coder->decoded.data, len, sqy_type_size(chunk->box.type));
+        chunk->flags |= BLOB_BIG_ENDIAN;
+    }
+    chunk->coded_len = (uint32_t)coded;
+    chunk->coded_sum = sum64(out->bytes, coded);
+    chunk->served_sum = sum64(coder->decoded.data, len);
+}
+
+/* With this very pipeline. 1; 0 where it loses too much, gains nothing on `most` bytes or cannot. */
+static int try_lossy(struct coder *coder, const struct coder_loss *loss,
+                     const struct sqy_pipeline *pipeline, bool big_endian, const void *in,
+                     uint32_t most, bool *too_much, struct coded *out)
+{
+    const struct sqy_box box = out->chunk.box;
+    size_t cap = sqy_encode_bound(pipeline, &box);
+    *too_much = false;
+    if (cap == 0 || cap > UINT32_MAX - RECEIPT_BYTES)
+        return 0;
+    if (buffer_reserve(&coder->coded, cap + RECEIPT_BYTES) == NULL)
+        return -ENOMEM;
+    ssize_t coded = sqy_encode_lossy(coder->ctx, pipeline, &box, in, coder->coded.data, cap);
+    if (coded == -ENOMEM || coded == -ECANCELED)
+        return (int)coded;
+    if (coded < 0 || (size_t)coded + RECEIPT_BYTES >= most)
+        return 0;
+    int r = measure(coder, loss, pipeline, &box, in, coded, out);
+    if (r < 0)
+        return r == -ENOMEM || r == -ECANCELED ? r : 0;
+    *too_much = !archive_bound_kept(&loss->bound, &out->receipt);
+    if (*too_much)
+        return 0;
+    finish_lossy(coder, pipeline, big_endian, (size_t)coded, out);
+    return 1;
+}
+
+static int encode_in_bound(struct coder *coder, const struct coder_loss *loss, bool big_endian,
+                           const void *in, uint32_t most, struct coded *out)
+{
+    const struct sqy_pipeline *pipeline = loss->pipeline;
+    bool too_much = true;
+    int r = 0;
+    for (unsigned i = 0; r == 0 && too_much && i < CODER_FINER; i++) {
+        struct sqy_pipeline *finer = NULL;
+        r = try_lossy(coder, loss, pipeline, big_endian, in, most, &too_much, out);
+        if (r != 0 || !too_much)
+            break;
+        r = sqy_pipeline_finer(pipeline, &finer);
+        if (r < 0)
+            return r == -ENOMEM ? r : 0;
+        sqy_pipeline_free(&coder->finer);
+        pipeline = coder->finer = finer;
+    }
+    return r;
+}
+
+int coder_encode_lossy(struct coder *coder, const struct coder_loss *loss,
+                       const struct sqy_box *box, bool big_endian, const void *plain,
+                       struct coded *out)
+{
+    int r = coder_encode(coder, loss->lossless, box, big_endian, false, plain, out);
+    if (r < 0 || box->type == SQY_BYTES)
+        return r;
+    const void *in = out->chunk.flags & BLOB_BIG_ENDIAN ? coder->swapped.data : plain;
+    uint32_t most = out->chunk.coded_len;
+    struct coded lossy = {.chunk = {.box = *box}};
+    r = encode_in_bound(coder, loss, big_endian, in, most, &lossy);
+    if (r > 0)
+        *out = lossy;
+    else if (r == 0) /* what was coded first is overwritten */
+        r = coder_encode(coder, loss->lossless, box, big_endian, false, plain, out);
+    return r < 0 ? r : 0;
+}
+
 static int pipeline_by_text(struct coder *coder, const char *text,
                             const struct sqy_pipeline **pipeline)
 {
@@ -202,25 +317,56 @@ static int pipeline_by_text(struct coder *coder, const char *text,
     return 0;
 }
 
-int coder_decode(struct coder *coder, struct blob *blob, const struct blob_chunk *chunk, void *out)
+/* The coded bytes, and of them the length that is the sink's; *receipt (or NULL) of a lossy chunk. */
+static int read_coded(struct coder *coder, struct blob *blob, const struct blob_chunk *chunk,
+                      const struct sqy_pipeline *pipeline, size_t *len, struct sqy_receipt *receipt)
+{
+    const bool lossy = chunk->flags & BLOB_LOSSY;
+    struct sqy_receipt own;
+    size_t tail = lossy ? RECEIPT_BYTES : 0;
+    if (chunk->coded_len <= tail ||
+        chunk->coded_len - tail > sqy_encode_bound(pipeline, &chunk->box))
+        return -EBADMSG;
+    uint8_t *coded = buffer_reserve(&coder->coded, chunk->coded_len);
+    if (coded == NULL)
+        return -ENOMEM;
+    int r = blob_read(blob, chunk, coded);
+    if (r < 0)
+        return r;
+    *len = chunk->coded_len - tail;
+    r = lossy ? receipt_parse(coded + *len, receipt != NULL ? receipt : &own) : 0;
+    return r;
+}
+
+static int pipeline_of(struct coder *coder, struct blob *blob, const struct blob_chunk *chunk,
+                       const struct sqy_pipeline **pipeline)
 {
     size_t len = sqy_box_bytes(&chunk->box);
     const char *text = blob_pipeline_text(blob, chunk->pipeline);
     if (len == 0 || len > BLOB_MAX_CHUNK || text == NULL)
         return -EBADMSG;
+    return pipeline_by_text(coder, text, pipeline);
+}
+
+int coder_receipt(struct coder *coder, struct blob *blob, const struct blob_chunk *chunk,
+                  struct sqy_receipt *out)
+{
     const struct sqy_pipeline *pipeline;
-    int r = pipeline_by_text(coder, text, &pipeline);
+    size_t len;
+    int r = chunk->flags & BLOB_LOSSY ? pipeline_of(coder, blob, chunk, &pipeline) : -EBADMSG;
+    return r < 0 ? r : read_coded(coder, blob, chunk, pipeline, &len, out);
+}
+
+int coder_decode(struct coder *coder, struct blob *blob, const struct blob_chunk *chunk, void *out)
+{
+    const struct sqy_pipeline *pipeline;
+    size_t len = sqy_box_bytes(&chunk->box), coded_len;
+    int r = pipeline_of(coder, blob, chunk, &pipeline);
+    if (r >= 0)
+        r = read_coded(coder, blob, chunk, pipeline, &coded_len, NULL);
     if (r < 0)
         return r;
-    if (chunk->coded_len > sqy_encode_bound(pipeline, &chunk->box))
-        return -EBADMSG;
-    void *coded = buffer_reserve(&coder->coded, chunk->coded_len);
-    if (coded == NULL)
-        return -ENOMEM;
-    r = blob_read(blob, chunk, coded);
-    if (r < 0)
-        return r;
-    r = sqy_decode(coder->ctx, pipeline, &chunk->box, coded, chunk->coded_len, out);
+    r = sqy_decode(coder->ctx, pipeline, &chunk->box, coder->coded.data, coded_len, out);
     if (r < 0)
         return r == -ENOMEM ? r : -EBADMSG;
     if (chunk->flags & BLOB_BIG_ENDIAN)

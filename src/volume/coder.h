@@ -12,6 +12,7 @@
 #include "codec/sqy.h"
 #include "store/blob.h"
 #include "volume/ladder.h"
+#include "volume/policy_archive.h"
 
 struct coder;
 
@@ -28,7 +29,8 @@ struct coded {
     const void *bytes;       /* chunk.coded_len bytes; valid until the coder's next use */
     size_t part_len[SQY_MAX_PARTS];
     unsigned n_parts;
-    bool wrap; /* as blob_append() wants it */
+    bool wrap;                  /* as blob_append() wants it */
+    struct sqy_receipt receipt; /* of one that is BLOB_LOSSY */
 };
 
 /* What such a box goes through on a rung, for a stack whose pipeline is `target`: that itself where it is
@@ -43,6 +45,24 @@ const struct sqy_pipeline *coder_rung(const struct coder *coder, enum ladder_run
 int coder_encode(struct coder *coder, const struct sqy_pipeline *pipeline,
                  const struct sqy_box *box, bool big_endian, bool strict, const void *plain,
                  struct coded *out);
+
+/* What somebody has said that a stack may lose. */
+struct coder_loss {
+    const struct sqy_pipeline *pipeline; /* with its model of the noise */
+    const struct sqy_pipeline *lossless; /* for what that cannot code, and where it gains nothing */
+    const struct sqy_noise *noise;       /* what sigma is; NULL: 1 count */
+    struct archive_bound bound; /* else a finer pipeline is taken, in the end the lossless one */
+};
+
+/* As coder_encode(), with loss: what was coded is decoded again, and measured. BLOB_LOSSY where that is not
+ * exactly what it was. Other errors than coder_encode()'s: -ECANCELED. */
+int coder_encode_lossy(struct coder *coder, const struct coder_loss *loss,
+                       const struct sqy_box *box, bool big_endian, const void *plain,
+                       struct coded *out);
+
+/* The receipt behind the coded bytes of a BLOB_LOSSY chunk. -EBADMSG for damage. [waits] */
+int coder_receipt(struct coder *coder, struct blob *blob, const struct blob_chunk *chunk,
+                  struct sqy_receipt *out);
 
 /* Decodes one chunk of a blob into out[0 .. sqy_box_bytes(&chunk->box)), as the plain file has its
  * bytes, and verifies both checksums. -EBADMSG for damage. [waits] */

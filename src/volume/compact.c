@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "volume/archive.h"
 #include "volume/pack.h"
 #include "volume/scan.h"
 
@@ -108,8 +109,19 @@ static int copy_attributes(int from, int to, const struct stat *st)
     return 0;
 }
 
+static int write_archive(struct stack *stack, struct archive *archive,
+                         const struct pack_source *source, const struct pack_options *options,
+                         int fd)
+{
+    struct blob *blob = stack->blob->blob;
+    struct blob_stats stats;
+    blob_stats(blob, &stats);
+    int r = archive_prepare(archive, blob, source, options);
+    return r < 0 ? r : archive_write(archive, stats.file_bytes, source, options, fd);
+}
+
 static int write_copy(struct stack *stack, int fd, uint64_t size, const struct timespec *mtime,
-                      const char *name)
+                      const char *name, struct archive *archive)
 {
     struct pack_source source = {source_read, stack, size, *mtime, name, source_next_data};
     struct pack_options options = {.io = stack->volume->io,
@@ -118,6 +130,8 @@ static int write_copy(struct stack *stack, int fd, uint64_t size, const struct t
                                    .threads = 1,
                                    .raw = stack->volume->config.raw,
                                    .n_raw = stack->volume->config.n_raw};
+    if (archive != NULL)
+        return write_archive(stack, archive, &source, &options, fd);
     int r = pack_encode(&source, &options, fd);
     if (r >= 0)
         r = check_copy(stack, fd, size);
@@ -202,7 +216,8 @@ static int exchange(struct stack *stack, int fd, const char *temp, const struct 
 }
 
 /* Everything that needs no lock; `transition` keeps writers out. */
-static int rewrite(struct stack *stack, uint64_t size, const struct timespec *mtime)
+static int rewrite(struct stack *stack, uint64_t size, const struct timespec *mtime,
+                   struct archive *archive)
 {
     struct volume *volume = stack->volume;
     struct stat st;
@@ -220,7 +235,7 @@ static int rewrite(struct stack *stack, uint64_t size, const struct timespec *mt
     int fd = openat(volume->state_fd, temp, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (fd < 0)
         return -errno;
-    r = write_copy(stack, fd, size, mtime, name);
+    r = write_copy(stack, fd, size, mtime, name, archive);
     if (r >= 0)
         r = dress_copy(stack, fd, mtime, &st);
     if (r >= 0)
@@ -275,7 +290,7 @@ static void finish(struct stack *stack, int r, uint64_t size, const struct times
 {
     stack_own_ctime(stack);
     stack->transition = false;
-    stack->rewriting = false;
+    stack->rewriting = stack->archiving = false;
     atomic_store(&stack->rewrite_unwanted, false);
     if (r >= 0) {
         blobref_put(stack->volume, &stack->blob);
@@ -308,7 +323,21 @@ static void stop_reencoding(struct stack *stack)
     pthread_mutex_unlock(&stack->lock);
 }
 
-static int compact(struct stack *stack)
+/* Who sees other bytes than before is told by ctime. Lock held. */
+static void tell_change(struct stack *stack)
+{
+    stack->ctime = now_real();
+    atomic_store(&stack->stale_pages, true);
+}
+
+/* What has lost something is not encoded again: its receipts would be of other bytes. */
+static int refuse_lossy(struct stack *stack)
+{
+    int lossy = archive_is_lossy(stack->blob->blob);
+    return lossy > 0 ? -ENOTSUP : lossy;
+}
+
+static int compact(struct stack *stack, struct archive *archive)
 {
     int r = flush_durable(stack, true);
     if (r < 0)
@@ -325,12 +354,18 @@ static int compact(struct stack *stack)
     stack_keep_ctime(stack);
     stack->transition = true;
     stack->rewriting = true;
+    stack->archiving = archive != NULL;
     uint64_t size = stack->size;
     struct timespec mtime = stack->mtime;
     pthread_mutex_unlock(&stack->lock);
-    r = rewrite(stack, size, &mtime);
+    if (archive == NULL)
+        r = refuse_lossy(stack);
+    if (r >= 0)
+        r = rewrite(stack, size, &mtime, archive);
     pthread_mutex_lock(&stack->lock);
     finish(stack, r, size, &mtime);
+    if (r >= 0 && archive != NULL && archive->lossy_chunks > 0)
+        tell_change(stack);
     struct stat st;
     if (r >= 0 && stack_load(stack, false) >= 0 && stack->blob != NULL &&
         fstat(blob_fd(stack->blob->blob), &st) == 0) {
@@ -345,14 +380,19 @@ static int compact(struct stack *stack)
     return r < 0 ? r : 0;
 }
 
-int stack_compact(struct stack *stack)
+int compact_into(struct stack *stack, struct archive *archive)
 {
     stop_reencoding(stack);
-    int r = compact(stack);
+    int r = compact(stack, archive);
     pthread_mutex_lock(&stack->lock);
     stack->n_rewriters--;
     pthread_mutex_unlock(&stack->lock);
     return r;
+}
+
+int stack_compact(struct stack *stack)
+{
+    return compact_into(stack, NULL);
 }
 
 /* A plain file that nobody has open becomes a blob. */
@@ -373,7 +413,7 @@ static int convert(struct stack *stack)
     stack->transition = true;
     stack->rewriting = true;
     pthread_mutex_unlock(&stack->lock);
-    r = rewrite(stack, (uint64_t)st.st_size, &st.st_mtim);
+    r = rewrite(stack, (uint64_t)st.st_size, &st.st_mtim, NULL);
     pthread_mutex_lock(&stack->lock);
     finish(stack, r, (uint64_t)st.st_size, &st.st_mtim);
     stack_unload_if_idle(stack);
@@ -384,7 +424,8 @@ static int convert(struct stack *stack)
 static bool much_is_dead(const struct stack *stack)
 {
     struct blob_stats stats = {0};
-    if (stack->readers + stack->writers > 0 || stack->kind != STACK_BLOB || stack->blob == NULL)
+    if (stack->readers + stack->writers > 0 || stack->kind != STACK_BLOB || stack->blob == NULL ||
+        stack->lossy)
         return false;
     blob_stats(stack->blob->blob, &stats);
     return scan_dead(&stats) > 0;

@@ -136,8 +136,10 @@ struct stack {
     bool unsettled;            /* written to since it was settled */
     bool nameless;             /* its last name was removed in the mount */
     bool rewriting;            /* the transition under way is a rewrite, which may take long */
-    bool exchanging;           /* another inode is about to take the place: no attribute changes */
-    unsigned n_attr;           /* changes of attributes under way: no inode is exchanged */
+    bool archiving; /* ... after which other bytes may be read: readers wait, too, and end it */
+    atomic_bool stale_pages; /* others keep pages of bytes that it had before */
+    bool exchanging;         /* another inode is about to take the place: no attribute changes */
+    unsigned n_attr;         /* changes of attributes under way: no inode is exchanged */
     atomic_bool rewrite_unwanted; /* somebody waits for it: it gives up */
     unsigned pins;                /* calls under way that need what is loaded to stay so */
     atomic_bool stuck;            /* a flush or job failed: others go first to make room */
@@ -155,6 +157,7 @@ struct stack {
     int error;     /* of the last attempt to store all, 0 after a good one */
     int plain_error; /* of an fsync(2), until it is told: another may be good since the kernel has given up */
     bool damaged;
+    bool lossy;           /* some chunks have lost something: no rewrite */
     bool lower_rung;      /* there may be chunks of a lower rung in the blob */
     bool lowered;         /* one has come to them since the walk under way began */
     bool reencoding;      /* its chunks of lower rungs are being encoded anew */
@@ -177,6 +180,7 @@ struct volume_counters {
     atomic_ullong chunks_raw, chunks_provisional, chunks_lost;
     atomic_ullong rung_chunks[LADDER_RUNGS], rung_bytes[LADDER_RUNGS]; /* plain bytes, first time */
     atomic_ullong chunks_again, bytes_again; /* encoded anew for having been on a lower one */
+    atomic_ullong stacks_archived, bytes_archived, stacks_left; /* plain bytes; left as they are */
     atomic_ullong chunks_decoded, bytes_decoded, checksum_errors;
     atomic_ullong checkpoints, store_errors;
 };
@@ -203,6 +207,8 @@ struct volume {
     atomic_bool reencode_due;  /* the index has got a row of something to be done when idle */
     atomic_bool reencode_runs; /* for statistics */
     atomic_bool archive_due;   /* rows are to be compared with the policies of their directories */
+    atomic_bool archive_again; /* the same, for those that could not be done */
+    atomic_bool archive_runs;  /* for statistics */
     atomic_ullong reencode_quiet; /* bytes written when everybody had paused */
     atomic_ullong next_incarnation;
     atomic_uint jobs_in_flight;
@@ -434,6 +440,10 @@ void *reencode_thread(void *volume);
 bool reencode_must_stop(struct volume *volume);
 
 /* compact.c */
+struct archive;
+/* Rewrites a closed blob for the archive; -ENODATA where archive->left says why it stays as it is. Other errors as
+ * stack_compact(). No lock held. [waits] */
+int compact_into(struct stack *stack, struct archive *archive);
 /* In the calling thread, where much of the blob is dead: 0 also where it is not. -EBUSY, -ECANCELED for
  * somebody who writes, or another error. No lock held. [waits] */
 int compact_when_idle(struct stack *stack);

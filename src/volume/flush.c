@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "volume/archive_note.h"
 #include "volume/pack.h"
 #include "volume/units.h"
 
@@ -345,13 +346,18 @@ static char *meta_of(struct stack *stack, bool lower_rung, struct image *image)
     image->known = stack->layout != NULL;
     struct blob_state state;
     struct layout_info info;
+    struct archive_note note;
     blob_state(stack->blob->blob, &state);
+    bool archived = archive_note_parse(state.meta, &note) == 0;
+    bool edited = archived && stack->unsettled && !note.edited;
     if (image->known)
         layout_info(stack->layout, &image->info);
-    else if (pack_meta_lower_rung(state.meta) == lower_rung ||
+    else if ((pack_meta_lower_rung(state.meta) == lower_rung && !edited) ||
              pack_meta_parse(state.meta, &info) < 0) /* a newer version's */
         return strdup(state.meta);
-    return pack_meta_write(image->known ? &image->info : &info, lower_rung);
+    note.edited = note.edited || edited;
+    return pack_meta_write(image->known ? &image->info : &info, lower_rung,
+                           archived ? &note : NULL);
 }
 
 /* A closed stack's header says how large it is, in voxels and in bytes. */

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "store/names.h"
+#include "volume/archive_note.h"
 #include "volume/foreign.h"
 #include "volume/pack.h"
 #include "volume/scan.h"
@@ -122,6 +123,7 @@ static void take_state(struct stack *stack)
     stack->size = state.size;
     stack->mtime = state.mtime;
     stack->lower_rung = pack_meta_lower_rung(state.meta);
+    stack->lossy = archive_note_is_lossy(state.meta);
     struct blob_stats stats;
     struct stat st;
     blob_stats(stack->blob->blob, &stats);

@@ -1,12 +1,16 @@
 #include "volume/pack.h"
 
 #include <errno.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <yajl/yajl_gen.h>
 #include <yajl/yajl_tree.h>
 
 #include "codec/sqy.h"
+#include "volume/archive_note.h"
 
 /* One table both ways: the JSON key of every number that the index wants to know again. */
 static const struct {
@@ -56,21 +60,95 @@ static void put_field(yajl_gen gen, const struct layout_info *info, size_t i)
     }
 }
 
-char *pack_meta_write(const struct layout_info *info, bool lower_rung)
+static void put_named_text(yajl_gen gen, const char *key, const char *text)
+{
+    put_text(gen, key);
+    put_text(gen, text);
+}
+
+static void put_number(yajl_gen gen, const char *key, uint64_t value)
+{
+    put_text(gen, key);
+    yajl_gen_integer(gen, (long long)value);
+}
+
+static void put_real(yajl_gen gen, const char *key, double value)
+{
+    put_text(gen, key);
+    yajl_gen_double(gen, isfinite(value) ? value : 0);
+}
+
+static void put_hex(yajl_gen gen, const char *key, uint64_t value)
+{
+    char text[32];
+    snprintf(text, sizeof(text), "%016" PRIx64, value);
+    put_named_text(gen, key, text);
+}
+
+static void put_receipt(yajl_gen gen, const struct sqy_receipt *receipt)
+{
+    put_text(gen, "receipt");
+    yajl_gen_map_open(gen);
+    put_number(gen, "voxels", receipt->voxels);
+    put_number(gen, "within_sigma", receipt->within_sigma);
+    put_number(gen, "max_error", receipt->max_error);
+    put_number(gen, "peak", receipt->peak);
+    put_real(gen, "max_sigma", receipt->max_sigma);
+    put_real(gen, "rms", sqy_receipt_rms(receipt));
+    put_real(gen, "rms_sigma", sqy_receipt_rms_sigma(receipt));
+    put_real(gen, "psnr", sqy_receipt_psnr(receipt));
+    yajl_gen_map_close(gen);
+}
+
+static void put_archive(yajl_gen gen, const struct archive_note *note)
+{
+    put_text(gen, "archive");
+    yajl_gen_map_open(gen);
+    put_named_text(gen, "by", note->by);
+    put_named_text(gen, "policy", note->policy);
+    put_named_text(gen, "pipeline", note->pipeline);
+    put_number(gen, "time", (uint64_t)note->time);
+    if (note->has_noise) {
+        put_text(gen, "noise");
+        yajl_gen_map_open(gen);
+        put_real(gen, "offset", note->noise.offset);
+        put_real(gen, "gain", note->noise.gain);
+        put_real(gen, "read", note->noise.read);
+        yajl_gen_map_close(gen);
+    }
+    put_real(gen, "max_error_limit", note->bound.most);
+    put_text(gen, "limit_in_sigma");
+    yajl_gen_bool(gen, note->bound.sigma);
+    put_number(gen, "chunks", note->chunks);
+    put_number(gen, "lossy_chunks", note->lossy_chunks);
+    if (note->lossy_chunks > 0)
+        put_receipt(gen, &note->receipt);
+    put_hex(gen, "original", note->original);
+    put_hex(gen, "served", note->served);
+    if (note->edited) {
+        put_text(gen, "edited");
+        yajl_gen_bool(gen, true);
+    }
+    yajl_gen_map_close(gen);
+}
+
+char *pack_meta_write(const struct layout_info *info, bool lower_rung,
+                      const struct archive_note *archive)
 {
     yajl_gen gen = yajl_gen_alloc(NULL);
     if (gen == NULL)
         return NULL;
     const char *type = sqy_type_name((enum sqy_type)info->type);
     yajl_gen_map_open(gen);
-    put_text(gen, "type");
-    put_text(gen, info->type == LAYOUT_BYTES || type == NULL ? "" : type);
+    put_named_text(gen, "type", info->type == LAYOUT_BYTES || type == NULL ? "" : type);
     for (size_t i = 0; i < N_FIELDS; i++)
         put_field(gen, info, i);
     if (lower_rung) {
         put_text(gen, "lower_rung");
         yajl_gen_bool(gen, true);
     }
+    if (archive != NULL)
+        put_archive(gen, archive);
     yajl_gen_map_close(gen);
     const unsigned char *text;
     size_t len;

@@ -19,6 +19,8 @@ static int put_row(struct volume *volume, const struct scan_row *row)
     int r = index_put_shared(volume->index, &row->row);
     if (r >= 0 && row->row.again_bytes + row->row.dead_bytes > 0)
         atomic_store(&volume->reencode_due, true);
+    if (r >= 0 && policy_has(volume->policy, POLICY_ARCHIVE))
+        atomic_store(&volume->archive_due, true);
     return r;
 }
 
@@ -261,6 +263,7 @@ void volume_note_rename(struct volume *volume, const char *from, const char *to)
 {
     note_failed(to, "the index", index_rename(volume->index, from, to));
     note_failed(to, POLICY_FILE, policy_rename(volume->policy, from, to, false));
+    atomic_store(&volume->archive_due, true);
     if (!volume->config.read_only)
         consider_conversion(volume, to);
 }

@@ -21,6 +21,8 @@
 #include "volume/pack_plan.h"
 #include "volume/volume.h"
 
+#define PACK_LARGE (16u << 20)
+
 struct slot {
     struct work work;
     struct pack *pack;
@@ -67,6 +69,10 @@ static int slot_encode(struct slot *slot)
     int r = slot_read(slot, plain);
     if (r < 0)
         return r;
+    const struct coder_loss *loss = slot->pack->options->loss;
+    if (loss != NULL)
+        return coder_encode_lossy(slot->coder, loss, &slot->chunk.box, slot->chunk.big_endian,
+                                  plain, &slot->coded);
     return coder_encode(slot->coder, slot->pack->options->pipeline, &slot->chunk.box,
                         slot->chunk.big_endian, slot->pack->plan.upstream, plain, &slot->coded);
 }
@@ -107,6 +113,17 @@ static void claims_of(const struct pack_chunk *chunk, struct blob_claim *claims)
     }
 }
 
+static void add_up(struct pack_sums *sums, const struct coded *coded)
+{
+    if (sums == NULL)
+        return;
+    sums->chunks++;
+    if (!(coded->chunk.flags & BLOB_LOSSY))
+        return;
+    sums->lossy_chunks++;
+    sqy_receipt_add(&sums->receipt, &coded->receipt);
+}
+
 static int store(struct pack *pack, struct slot *slot)
 {
     if (slot->result < 0)
@@ -117,6 +134,8 @@ static int store(struct pack *pack, struct slot *slot)
     claims_of(&slot->chunk, claims);
     int r = pack_lay_chunk(&pack->lay, &slot->coded, claims, slot->chunk.n_pieces);
     free(claims);
+    if (r >= 0)
+        add_up(pack->options->sums, &slot->coded);
     pack->done_bytes += sqy_box_bytes(&slot->chunk.box);
     if (pack->options->progress != NULL)
         pack->options->progress(pack->options->progress_ctx, pack->done_bytes, pack->source->size);
@@ -237,10 +256,12 @@ static int make_slots(struct pack *pack)
     unsigned threads = pack->options->threads;
     if (threads == 0)
         threads = (unsigned)sysconf(_SC_NPROCESSORS_ONLN);
-    pack->slots = calloc(threads * 2, sizeof(*pack->slots));
+    /* One is laid down while the next is encoded; of large chunks that would take too much memory. */
+    unsigned n_slots = target_of(pack->options) > PACK_LARGE ? threads : threads * 2;
+    pack->slots = calloc(n_slots, sizeof(*pack->slots));
     if (pack->slots == NULL)
         return -ENOMEM;
-    for (; pack->n_slots < threads * 2; pack->n_slots++) {
+    for (; pack->n_slots < n_slots; pack->n_slots++) {
         pack->slots[pack->n_slots].pack = pack;
         int r = coder_create(&pack->slots[pack->n_slots].coder);
         if (r < 0)
@@ -265,7 +286,7 @@ static int write_blob(struct pack *pack, int fd)
     r = run_plan(pack);
     if (r < 0)
         return r;
-    char *meta = pack_meta_write(&pack->plan.info, false);
+    char *meta = pack_meta_write(&pack->plan.info, false, NULL);
     if (meta == NULL)
         return -ENOMEM;
     struct blob_state state = {pack->source->size, pack->source->mtime, meta};
@@ -287,6 +308,8 @@ static int attempt(struct pack *pack, int fd, bool upstream)
     pack_plan_start(&pack->plan, layout, pack->source, pack->options->pipeline,
                     target_of(pack->options), upstream);
     pack->done_bytes = 0;
+    if (pack->options->sums != NULL)
+        *pack->options->sums = (struct pack_sums){.chunks = 0};
     r = write_blob(pack, fd);
     blob_close(&pack->lay.blob);
     pack_lay_forget(&pack->lay);

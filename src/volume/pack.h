@@ -26,12 +26,23 @@ struct pack_source {
     int64_t (*next_data)(void *ctx, uint64_t off);
 };
 
+struct archive_note;
+struct coder_loss;
+
+/* What pack_encode() has written. */
+struct pack_sums {
+    uint64_t chunks, lossy_chunks;
+    struct sqy_receipt receipt; /* of the lossy ones */
+};
+
 struct pack_options {
-    const struct io *io; /* NULL: the system's */
-    const struct sqy_pipeline *pipeline;
-    uint32_t chunk;               /* target bytes; 0: default */
-    unsigned threads;             /* 0: one a core */
-    const struct raw_policy *raw; /* or NULL */
+    const struct io *io;                 /* NULL: the system's */
+    const struct sqy_pipeline *pipeline; /* lossless, but where there is `loss` */
+    const struct coder_loss *loss;       /* or NULL; its pipeline is `pipeline` */
+    struct pack_sums *sums;              /* or NULL */
+    uint32_t chunk;                      /* target bytes; 0: default */
+    unsigned threads;                    /* 0: one a core */
+    const struct raw_policy *raw;        /* or NULL */
     unsigned n_raw;
     void (*progress)(void *ctx, uint64_t done,
                      uint64_t total); /* or NULL; from the calling thread */
@@ -67,8 +78,10 @@ int pack_reader_read(struct pack_reader *reader, void *buf, size_t len, uint64_t
 void pack_header_shape(const struct layout_info *info, struct blob_header *header);
 
 /* JSON text for blob_state.meta from a layout; caller frees. And back: fields absent are 0. `lower_rung`:
- * some chunks may have been stored on a lower rung, and are to be encoded anew (volume/ladder.h). */
-char *pack_meta_write(const struct layout_info *info, bool lower_rung);
+ * some chunks may have been stored on a lower rung, and are to be encoded anew (volume/ladder.h). `archive`
+ * may be NULL; archive_note_parse() is its way back. */
+char *pack_meta_write(const struct layout_info *info, bool lower_rung,
+                      const struct archive_note *archive);
 int pack_meta_parse(const char *meta, struct layout_info *info);
 bool pack_meta_lower_rung(const char *meta);
 /* A raw volume is cut by a policy that only its mount knows; `meta` (may be NULL) has its shape.

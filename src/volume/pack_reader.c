@@ -8,6 +8,7 @@
 
 /* Decoded chunks kept: voxels and the skeleton between them take turns. */
 #define READER_CHUNKS 4
+#define READER_BYTES  (64u << 20) /* kept besides the one that is asked for */
 
 struct pack_reader {
     struct blob *blob;
@@ -47,6 +48,21 @@ void pack_reader_destroy(struct pack_reader **reader_p)
     *reader_p = NULL;
 }
 
+/* Groups of planes are large. */
+static void forget_others(struct pack_reader *reader, unsigned slot)
+{
+    size_t kept = 0;
+    for (unsigned i = 1; i < READER_CHUNKS; i++) { /* the youngest first */
+        unsigned other = (slot + READER_CHUNKS - i) % READER_CHUNKS;
+        kept += reader->kept[other].cap;
+        if (kept <= READER_BYTES)
+            continue;
+        kept -= reader->kept[other].cap;
+        free(reader->kept[other].data);
+        memset(&reader->kept[other], 0, sizeof(reader->kept[other]));
+    }
+}
+
 static int reader_chunk(struct pack_reader *reader, const struct blob_chunk *chunk,
                         const uint8_t **data, size_t *data_len)
 {
@@ -62,6 +78,7 @@ static int reader_chunk(struct pack_reader *reader, const struct blob_chunk *chu
     if (len == 0 || len > BLOB_MAX_CHUNK)
         return -EBADMSG;
     reader->kept[slot].coded_off = 0;
+    forget_others(reader, slot);
     if (reader->kept[slot].cap < len) {
         free(reader->kept[slot].data);
         reader->kept[slot].cap = 0;

@@ -1,5 +1,6 @@
 /* What is done to stored blobs when nobody writes: chunks that a lower rung of the ladder has stored are
- * encoded as their stack's pipeline says, and blobs of which much is dead are compacted.
+ * encoded as their stack's pipeline says, blobs of which much is dead are compacted, and what directories say
+ * of their closed stacks is done to them (archive.h).
  *
  * Which blobs have such chunks stands in their checkpoints (pack_meta_lower_rung()), which chunks in their
  * tables; rows of the index tell which blobs to open. So a kill, an unmount or a writer who comes back
@@ -15,6 +16,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "volume/archive.h"
 #include "volume/units.h"
 
 #define PAUSE_MS 2000 /* nobody has written for so long: nobody writes */
@@ -299,7 +301,22 @@ static bool is_time(struct volume *volume, struct idler *idler)
     }
     atomic_store(&volume->reencode_quiet, idler->written);
     return now - idler->quiet_ms >= PAUSE_MS &&
-           (atomic_load(&volume->reencode_due) || (idler->again && now >= idler->again_ms));
+           (atomic_load(&volume->reencode_due) || atomic_load(&volume->archive_due) ||
+            (idler->again && now >= idler->again_ms));
+}
+
+/* What lower rungs have stored comes first. */
+static int archive_once(struct volume *volume)
+{
+    atomic_store(&volume->archive_runs, true);
+    bool due = atomic_exchange(&volume->archive_due, false);
+    due = atomic_exchange(&volume->archive_again, false) || due;
+    int r = due && !reencode_must_stop(volume) ? archive_all(volume) : 0;
+    if (due && reencode_must_stop(volume))
+        atomic_store(&volume->archive_due, true);
+    atomic_store(&volume->archive_again, r < 0);
+    atomic_store(&volume->archive_runs, false);
+    return r;
 }
 
 static void pass_once(struct volume *volume, struct idler *idler)
@@ -308,6 +325,8 @@ static void pass_once(struct volume *volume, struct idler *idler)
     atomic_store(&volume->reencode_runs, true);
     int r = visit_all(volume);
     atomic_store(&volume->reencode_runs, false);
+    int archived = archive_once(volume);
+    r = r < 0 ? r : archived;
     if (reencode_must_stop(volume)) {
         atomic_store(&volume->reencode_due, true);
         return;
@@ -325,6 +344,7 @@ void *reencode_thread(void *arg)
     struct idler idler = {.quiet_ms = now_ms(), .retry_ms = RETRY_MS};
     pthread_setname_np(pthread_self(), "sqyfs-idle");
     atomic_store(&volume->reencode_due, true); /* what the mount before this one has left */
+    atomic_store(&volume->archive_due, true);
     while (!atomic_load(&volume->ending)) {
         if (is_time(volume, &idler))
             pass_once(volume, &idler);

@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -20,7 +21,7 @@
 static void row_start(const struct stat *backing, const char *path, const char *state,
                       struct scan_row *out)
 {
-    out->pipeline[0] = '\0';
+    out->pipeline[0] = out->quality[0] = out->archive[0] = '\0';
     out->row = (struct index_row){
         .path = path,
         .ino = backing->st_ino,
@@ -31,7 +32,19 @@ static void row_start(const struct stat *backing, const char *path, const char *
         .pipeline = out->pipeline,
         .type = "",
         .state = state,
+        .quality = out->quality,
+        .archive = out->archive,
     };
+}
+
+/* What was edited since is looked at again. */
+static void set_archive(struct scan_row *out, const char *meta)
+{
+    struct archive_note note;
+    bool archived = archive_note_parse(meta, &note) == 0;
+    archive_note_quality(archived ? &note : NULL, out->quality, sizeof(out->quality));
+    if (archived && !note.edited)
+        snprintf(out->archive, sizeof(out->archive), "%s", note.policy);
 }
 
 /* A pipeline that this version does not know keeps the spelling that the header has. */
@@ -88,7 +101,9 @@ int scan_row(struct blob *blob, const struct stat *backing, const char *path, st
     row->digest = stats.digest;
     if (pack_meta_lower_rung(state.meta))
         row->again_bytes = stats.provisional_bytes > 0 ? stats.provisional_bytes : 1;
-    row->dead_bytes = scan_dead(&stats);
+    set_archive(out, state.meta);
+    if (strncmp(out->quality, "lossy", 5) != 0) /* those are not compacted */
+        row->dead_bytes = scan_dead(&stats);
     return 0;
 }
 

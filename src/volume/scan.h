@@ -12,6 +12,7 @@
 #include "base/io.h"
 #include "store/blob.h"
 #include "store/index.h"
+#include "volume/archive_note.h"
 
 /* Room for the short spelling of a pipeline; longer ones (reorder maps) are cut off in the index.
  */
@@ -24,6 +25,7 @@
 struct scan_row {
     struct index_row row;
     char pipeline[SCAN_PIPELINE_MAX];
+    char quality[ARCHIVE_QUALITY_MAX], archive[ARCHIVE_POLICY_MAX];
 };
 
 /* The row of an open blob as of its last checkpoint (none may be written meanwhile). `backing` is

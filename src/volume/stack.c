@@ -264,8 +264,8 @@ int stack_open(struct stack *stack, bool write, int rw_fd)
 {
     pthread_mutex_lock(&stack->lock);
     int r = 0;
-    /* A reader of a blob that is open need not wait, not even for a rewrite. */
-    if (write || stack->kind != STACK_BLOB || stack->blob == NULL)
+    /* A reader of a blob that is open need not wait, not even for a rewrite, if that changes nothing. */
+    if (write || stack->kind != STACK_BLOB || stack->blob == NULL || stack->archiving)
         stack_wait_transition(stack);
     if (stack->kind == STACK_BLOB || stack->kind == STACK_FOREIGN) {
         r = stack->blob != NULL ? 0 : stack_load(stack, false);
@@ -290,6 +290,16 @@ int stack_open(struct stack *stack, bool write, int rw_fd)
         stack_unload_if_idle(stack);
     pthread_mutex_unlock(&stack->lock);
     return r;
+}
+
+bool stack_pages_are_stale(const struct stack *stack)
+{
+    return atomic_load(&stack->stale_pages);
+}
+
+void stack_pages_are_fresh(struct stack *stack)
+{
+    atomic_store(&stack->stale_pages, false);
 }
 
 static bool is_unlinked(const struct stack *stack)

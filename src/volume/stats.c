@@ -77,6 +77,9 @@ static void put_counters(yajl_gen gen, struct volume_counters *c)
         {"bytes_raw", &c->rung_bytes[LADDER_RAW]},
         {"chunks_reencoded", &c->chunks_again},
         {"bytes_reencoded", &c->bytes_again},
+        {"stacks_archived", &c->stacks_archived},
+        {"bytes_archived", &c->bytes_archived},
+        {"stacks_not_archived", &c->stacks_left},
     };
     for (size_t i = 0; i < sizeof(counters) / sizeof(counters[0]); i++)
         put_number(gen, counters[i].key, atomic_load(counters[i].value));
@@ -164,6 +167,10 @@ static void put_ladder(yajl_gen gen, struct volume *volume)
     put_key(gen, rung);
     put_key(gen, "reencoding");
     yajl_gen_bool(gen, atomic_load(&volume->reencode_runs));
+    put_key(gen, "archiving");
+    yajl_gen_bool(gen, atomic_load(&volume->archive_runs));
+    put_key(gen, "archive_due");
+    yajl_gen_bool(gen, atomic_load(&volume->archive_due) || atomic_load(&volume->archive_again));
     if (index_due(volume->index, &due) < 0)
         due = (struct index_due){0};
     put_number(gen, "due_stacks", due.n_stacks);

@@ -22,6 +22,7 @@
 
 #include "base/log.h"
 #include "store/spool_run.h"
+#include "volume/archive_note.h"
 #include "volume/pack.h"
 #include "volume/scan.h"
 
@@ -362,6 +363,7 @@ static int restore_blob(struct takeover *takeover, struct left *left)
     stack->size = left->size != SPOOL_LOG_NO_SIZE ? left->size : state.size;
     stack->mtime = left->has_mtime ? left->mtime : state.mtime;
     stack->lower_rung = replay.lower_rung || pack_meta_lower_rung(state.meta);
+    stack->lossy = archive_note_is_lossy(state.meta);
     stack->unsynced_name = true; /* nobody knows how far the mount before this one has come */
     r = punch(blob, stack->size, UINT64_MAX - stack->size);
     /* Should it be made longer and the next kill come before a checkpoint. That there is no room for one

@@ -105,6 +105,11 @@ bool stack_is_blob(struct stack *stack);
 int stack_open(struct stack *stack, bool write, int rw_fd);
 void stack_release(struct stack *stack, bool write);
 
+/* Whether pages that somebody keeps of it may be of bytes that it had before it was archived: until they are
+ * dropped, which whoever drops them tells while it has the stack open. */
+bool stack_pages_are_stale(const struct stack *stack);
+void stack_pages_are_fresh(struct stack *stack);
+
 /* Whether reading it may take seconds: a file of sqeazy's own, which is decoded as a whole. */
 bool stack_is_slow(struct stack *stack);
 
@@ -192,7 +197,8 @@ struct stack_info {
     const char *state;  /* constant: "spooled" "encoding" "stored" "plain" "damaged" */
     char pipeline[256]; /* short spelling; "" for a plain file */
     uint64_t plain_bytes, stored_bytes;
-    double ratio; /* plain / stored; 1 for plain files and empty ones */
+    double ratio;       /* plain / stored; 1 for plain files and empty ones */
+    char quality[2048]; /* "lossless", or in one line what was lost; "": not known */
 };
 int stack_info(struct stack *stack, struct stack_info *out);
 

@@ -204,7 +204,7 @@ static void meta_is_read_as_it_was_written(void **state)
                                .voxel_z = 5e-7,
                                .pixel_hash = true};
     struct layout_info back;
-    char *meta = pack_meta_write(&info, true);
+    char *meta = pack_meta_write(&info, true, NULL);
     assert_non_null(meta);
     assert_int_equal(pack_meta_parse(meta, &back), 0);
     assert_true(pack_meta_lower_rung(meta));

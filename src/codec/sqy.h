@@ -241,6 +241,12 @@ SQY_API int sqy_pipeline_noise(const struct sqy_pipeline *pipeline, struct sqy_n
 SQY_API int sqy_pipeline_finer(const struct sqy_pipeline *pipeline, struct sqy_pipeline **out);
 /* Planes that a box is best made of, so that each box is a group of pictures; 0: any. */
 SQY_API unsigned sqy_pipeline_group(const struct sqy_pipeline *pipeline);
+/* Whether this machine's encoders take the arguments. sqy_pipeline_parse() lets any name=value of h264
+ * and hevc pass, for decoding does not depend on them; whoever is about to encode, or to remember a
+ * pipeline for that, asks this first. Opens encoders, which takes some milliseconds. 0, -EINVAL (err
+ * filled, its position one of sqy_pipeline_text()), -ENOTSUP for an encoder that is not there (err
+ * filled) or -ENOMEM. */
+SQY_API int sqy_pipeline_check_encoder(const struct sqy_pipeline *pipeline, struct sqy_error *err);
 /* As sqy_encode(), with any pipeline that does not sqy_pipeline_needs_volume(). -ENOTSUP for voxels that the
  * pipeline cannot take (types, sizes, more bits than its sink has): code those with another. */
 SQY_API ssize_t sqy_encode_lossy(struct sqy_ctx *ctx, const struct sqy_pipeline *pipeline,

@@ -76,6 +76,9 @@ struct stage_desc {
      * what was expected in `why` (ARG_WHY_MAX), or -ENOMEM. The other writes "(...)" or nothing. */
     int (*parse_args)(struct stage *stage, const char *text, size_t *len, char *why);
     void (*print_args)(const struct stage *stage, bool in_full, FILE *f);
+    /* As sqy_pipeline_check_encoder(), of this stage alone: the name of what is wrong in `culprit`
+     * (STAGE_WORD_MAX), what it is in `why` (ARG_WHY_MAX). NULL: nothing can be. */
+    int (*check_encoder)(const struct stage *stage, char *culprit, char *why);
 
     /* filters */
     unsigned sizes;    /* sum of the sample sizes it takes; other samples are shuffled instead */

@@ -5,6 +5,7 @@
 #ifdef HAVE_VIDEO
 
 #include "codec/video_args.h"
+#include "codec/video_check.h"
 #include "codec/video_planes.h"
 
 #include <errno.h>
@@ -156,13 +157,18 @@ static int open_encoder(struct video_state *state, const struct video_encoder_op
 {
     if (state->encoder && state->encoder->ops == ops && same_format(&state->format, format))
         return 0;
+    char why[ARG_WHY_MAX];
+    unsigned which;
     if (state->encoder)
         state->encoder->ops->close(&state->encoder);
-    int r = ops->open(format, &state->encoder);
+    int r = video_args_split(stage, &state->args);
+    if (r == 0)
+        r = video_check_args(format->codec, &state->args, &which, why);
+    if (r == 0)
+        r = ops->open(format, &state->encoder);
     if (r < 0)
-        return r;
+        return r == -EINVAL ? -ENOTSUP : r;
     state->format = *format;
-    video_args_split(stage, &state->args);
     memcpy(state->format.settings, state->args.items, sizeof(state->args.items));
     return 0;
 }
@@ -263,6 +269,7 @@ struct taker {
     const struct shape *shape;
     uint8_t *out;
     uint64_t n; /* planes that are there */
+    bool prefix;
 };
 
 static int take(void *arg, const struct video_picture *picture)
@@ -270,7 +277,7 @@ static int take(void *arg, const struct video_picture *picture)
     struct taker *taker = arg;
     const struct shape *shape = taker->shape;
     if (taker->n == shape->planes)
-        return -EBADMSG;
+        return taker->prefix ? 0 : -EBADMSG; /* reordered pictures may come several at once */
     const size_t plane_len = shape->rows * shape->width * shape->size;
     int r = video_plane_read(taker->layout, picture, taker->out + taker->n * plane_len);
     if (r == 0)
@@ -333,7 +340,7 @@ static int video_decode(struct sqy_ctx *ctx, const struct stage *stage, const st
     r = open_decoder(state, codec, &l);
     if (r < 0)
         return r;
-    struct taker taker = {.layout = &l, .shape = shape, .out = out};
+    struct taker taker = {.layout = &l, .shape = shape, .out = out, .prefix = in->prefix};
     r = decode_units(state->decoder, codec, in, &taker);
     if (r == 0)
         video_decoder_reset(state->decoder);
@@ -345,10 +352,11 @@ static int video_decode(struct sqy_ctx *ctx, const struct stage *stage, const st
 #define VIDEO_STAGE(called)                                                                        \
     {                                                                                              \
         .name = called, .class = STAGE_SINK, .args = VIDEO_ARGS, .upstream = true,                 \
-        .parse_args = video_args_parse, .print_args = video_args_print, .sizes = 1 | 2,            \
-        .lossy = true, .lossy_boxes = true, .bound_box = video_bound, .encode_box = video_encode,  \
-        .decode_box = video_decode, .decodes_prefix = true, .group = video_args_group,             \
-        .finer = video_args_finer, .free_state = state_free,                                       \
+        .parse_args = video_args_parse, .print_args = video_args_print,                            \
+        .check_encoder = video_check_stage, .sizes = 1 | 2, .lossy = true, .lossy_boxes = true,    \
+        .bound_box = video_bound, .encode_box = video_encode, .decode_box = video_decode,          \
+        .decodes_prefix = true, .group = video_args_group, .finer = video_args_finer,              \
+        .free_state = state_free,                                                                  \
     }
 
 const struct stage_desc stage_desc_h264 = VIDEO_STAGE("h264");

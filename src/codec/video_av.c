@@ -2,6 +2,7 @@
  *
  * Nothing is said on standard error: each context's messages are lowered below what the library's
  * log lets through (log_level_offset), which leaves the process's log as it is. */
+#include "codec/video_check.h"
 #include "codec/video_decoder.h"
 #include "codec/video_encoder.h"
 
@@ -338,6 +339,24 @@ const struct video_encoder_ops video_av_encoder = {
     .can_go_on = av_can_go_on,
     .close = av_close,
 };
+
+bool video_av_has_encoder(enum video_codec codec)
+{
+    return avcodec_find_encoder_by_name(encoder_names[codec]);
+}
+
+int video_av_check(enum video_codec codec, const char *name, const char *value)
+{
+    const AVCodec *found = avcodec_find_encoder_by_name(encoder_names[codec]);
+    if (!is_wrapper_option(codec, name))
+        return -ENOENT;
+    AVCodecContext *av = found ? avcodec_alloc_context3(found) : NULL;
+    if (!av)
+        return -ENOMEM;
+    int r = set_option(av->priv_data, name, value);
+    avcodec_free_context(&av);
+    return r;
+}
 
 /* ---- decoding ---- */
 

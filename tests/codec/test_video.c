@@ -87,15 +87,247 @@ static void test_lossless_settings_are_exact(void **state)
     check_exact(ctx, "hevc(bits=8)", SQY_INT16, 8);
     check_exact(ctx, "hevc(bits=10)", SQY_UINT16, 10);
     check_exact(ctx, "hevc(bits=12)", SQY_UINT16, 12);
-    check_exact(ctx, "h264(preset=medium,qp=0,bits=10)", SQY_UINT16, 10);
+    check_exact(ctx, "h264(preset=veryfast,qp=0,bits=10)", SQY_UINT16, 10);
     check_exact(ctx, "hevc(preset=superfast,lossless=1,bits=12)", SQY_UINT16, 12);
     sqy_ctx_free(&ctx);
+}
+
+static const struct {
+    const char *text;
+    const char *message; /* part of it; NULL: it is right */
+    size_t position;
+} arguments[] = {
+    {"h264", NULL, 0},
+    {"hevc", NULL, 0},
+    {"noise->lz4", NULL, 0},
+    {"h264(preset=veryfast,crf=18,tune=psnr)", NULL, 0},
+    {"h264(qp=20,subme=2,me=hex,no-deblock=1)", NULL, 0}, /* x264's own */
+    {"hevc(preset=fast,crf=20,psy-rd=1.0,rd=3)", NULL, 0},
+    {"h264(qp=0,bits=10,threads=4,gop=16,encoder=auto)", NULL, 0},
+    {"h264(preset=quick)", "x264 does not take preset=quick", 5},
+    {"h264(preset=fast,qp=nine)", "x264 does not take qp=nine", 17},
+    {"h264(preset=fast,qp=100)", "x264 does not take qp=100", 17},
+    {"h264(sharpness=1)", "x264 has no argument 'sharpness'", 5},
+    {"h264(subme=much)", "x264 does not take subme=much", 5},
+    {"quantiser->hevc(lossless=1,foo=1)", "x265 has no argument 'foo'", 27},
+    {"hevc(preset=quick)", "x265 does not take preset=quick", 5},
+    {"hevc(tune=sharp)", "x265 does not take tune=sharp", 5},
+    {"hevc(profile=best)", "x265 does not take profile=best", 5},
+    {"hevc(crf=x)", "x265 does not take crf=x", 5},
+    {"hevc(csv=out)", "csv would read or write a file", 5},
+    {"hevc(no-open_gop=1)", "is for the program to say", 5},
+    {"h264(x264-params=stats)", "is for the program to say", 5},
+    {"hevc(crf=1,crf=2)", "crf is given twice", 5},
+    {"h264(profile=baseline,qp=0)", "does not take these arguments together", 0},
+    {"h264(bits=12)", "bits of h264 is 8 or 10", 28},
+};
+
+static void test_wrong_arguments_are_named(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof(arguments) / sizeof(arguments[0]); i++) {
+        struct sqy_error err = {0};
+        struct sqy_pipeline *p;
+        if (sqy_pipeline_parse(arguments[i].text, &p, &err) == -ENOTSUP)
+            continue; /* another stage is not there yet */
+        int r = sqy_pipeline_check_encoder(p, &err);
+        if (!arguments[i].message && r < 0)
+            fail_msg("%s: %d, %s", arguments[i].text, r, err.message);
+        if (arguments[i].message && (r != -EINVAL || !strstr(err.message, arguments[i].message) ||
+                                     err.position != arguments[i].position))
+            fail_msg("%s: %d, %zu: %s", arguments[i].text, r, err.position, err.message);
+        sqy_pipeline_free(&p);
+    }
+}
+
+/* What sqeazy makes of uint16: exact where a block of 4 x 2 spans no more than a byte. */
+static void test_blocks_of_minima(void **state)
+{
+    (void)state;
+    static const char *const texts[] = {"h264", "hevc"};
+    struct sqy_ctx *ctx = util_ctx();
+    for (size_t s = 0; s < 2 * N_SIZES; s++) {
+        struct sqy_box box = sizes[s / 2];
+        box.type = s % 2 ? SQY_UINT16 : SQY_INT16;
+        const size_t len = sqy_box_bytes(&box);
+        uint16_t *in = malloc(len), *out = malloc(len);
+        uint64_t random = 1;
+        for (size_t i = 0; i < len / 2; i++)
+            in[i] = (uint16_t)(30000 + i % box.width + (util_random(&random) & 127));
+        if (there_and_back(ctx, texts[s % 2], &box, (uint8_t *)in, (uint8_t *)out) <= 0 ||
+            memcmp(in, out, len) != 0)
+            fail_msg("%s, %ux%ux%u: not exact", texts[s % 2], box.planes, box.rows, box.width);
+        free(in);
+        free(out);
+    }
+    sqy_ctx_free(&ctx);
+}
+
+/* The same planes give the same bytes, whatever the context has coded before. */
+static void test_bytes_depend_on_the_planes_alone(void **state)
+{
+    (void)state;
+    static const char *const texts[] = {"h264", "hevc", "h264(preset=superfast,qp=18,bits=10)",
+                                        "hevc(preset=ultrafast,qp=10,bits=12)"};
+    const struct sqy_box box = {SQY_UINT16, 8, 66, 98, 1};
+    const size_t len = sqy_box_bytes(&box);
+    uint8_t *in = malloc(len), *other = malloc(len);
+    fill_samples(in, &box, 9, BLOBS);
+    fill_samples(other, &box, 9, NOISE);
+    for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+        struct sqy_pipeline *p = util_pipeline(texts[i]);
+        struct sqy_ctx *ctx = util_ctx();
+        const size_t cap = sqy_encode_bound(p, &box);
+        uint8_t *a = malloc(cap), *b = malloc(cap);
+        ssize_t first = sqy_encode_lossy(ctx, p, &box, in, a, cap);
+        assert_true(first > 0);
+        assert_true(sqy_encode_lossy(ctx, p, &box, other, b, cap) > 0);
+        assert_int_equal(sqy_encode_lossy(ctx, p, &box, in, b, cap), first);
+        assert_memory_equal(a, b, (size_t)first);
+        assert_int_equal(sqy_encode_lossy(ctx, p, &box, in, b, (size_t)first / 2), -ENOSPC);
+        assert_int_equal(sqy_encode_lossy(ctx, p, &box, in, b, cap), first);
+        assert_memory_equal(a, b, (size_t)first);
+        free(a);
+        free(b);
+        sqy_ctx_free(&ctx);
+        sqy_pipeline_free(&p);
+    }
+    free(in);
+    free(other);
+}
+
+static bool stop_at_third(void *arg)
+{
+    return ++*(unsigned *)arg == 3;
+}
+
+static void test_encoding_stops_between_planes(void **state)
+{
+    (void)state;
+    const struct sqy_box box = {SQY_UINT8, 8, 64, 64, 1};
+    struct sqy_pipeline *p = util_pipeline("h264");
+    struct sqy_ctx *ctx = util_ctx();
+    const size_t cap = sqy_encode_bound(p, &box), len = sqy_box_bytes(&box);
+    uint8_t *in = calloc(1, len), *out = malloc(cap);
+    unsigned asked = 0;
+    sqy_ctx_stop_when(ctx, stop_at_third, &asked);
+    assert_int_equal(sqy_encode_lossy(ctx, p, &box, in, out, cap), -ECANCELED);
+    assert_int_equal(asked, 3);
+    sqy_ctx_stop_when(ctx, NULL, NULL);
+    assert_true(sqy_encode_lossy(ctx, p, &box, in, out, cap) > 0);
+    free(in);
+    free(out);
+    sqy_ctx_free(&ctx);
+    sqy_pipeline_free(&p);
+}
+
+static void test_what_cannot_be_coded_is_refused(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        enum sqy_type type;
+        uint32_t width;
+        unsigned bits;
+    } rows[] = {
+        {"h264(bits=8)", SQY_UINT16, 64, 9},  {"h264(bits=10)", SQY_UINT16, 64, 11},
+        {"h264(bits=12)", SQY_UINT16, 64, 8}, {"hevc(bits=12)", SQY_UINT16, 64, 13},
+        {"h264", SQY_FLOAT32, 64, 8},         {"h264", SQY_FLOAT16, 64, 8},
+        {"hevc", SQY_UINT8, 16385, 8},        {"hevc(foo=1)", SQY_UINT8, 64, 8},
+        {"hevc(csv=file)", SQY_UINT8, 64, 8}, {"h264->lz4", SQY_UINT8, 64, 8},
+    };
+    struct sqy_ctx *ctx = util_ctx();
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        const struct sqy_box box = {rows[i].type, 1, 32, rows[i].width, 1};
+        uint8_t *in = malloc(sqy_box_bytes(&box)), *out = malloc(1u << 20);
+        fill_samples(in, &box, rows[i].bits, NOISE);
+        struct sqy_pipeline *p = util_pipeline(rows[i].text);
+        ssize_t got = sqy_encode_lossy(ctx, p, &box, in, out, 1u << 20);
+        if (got != -ENOTSUP)
+            fail_msg("%s, %u bits: %zd, not refused", rows[i].text, rows[i].bits, got);
+        sqy_pipeline_free(&p);
+        free(in);
+        free(out);
+    }
+    sqy_ctx_free(&ctx);
+}
+
+/* The planes behind those that are wanted are not even looked at. */
+static void test_rows_need_their_planes_only(void **state)
+{
+    (void)state;
+    static const char *const texts[] = {"h264", "hevc", "h264(preset=medium,qp=0)",
+                                        "hevc(preset=medium,lossless=1)"};
+    const struct sqy_box box = {SQY_UINT8, 8, 70, 90, 1};
+    const size_t len = sqy_box_bytes(&box), plane = 70 * 90;
+    uint8_t *in = malloc(len), *out = malloc(len);
+    fill_samples(in, &box, 8, BLOBS);
+    struct sqy_ctx *ctx = util_ctx();
+    for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+        struct sqy_pipeline *p = util_pipeline(texts[i]);
+        const size_t cap = sqy_encode_bound(p, &box);
+        uint8_t *coded = malloc(cap);
+        ssize_t got = sqy_encode_lossy(ctx, p, &box, in, coded, cap);
+        assert_true(got > 0);
+        for (size_t z = 0; z < 8; z++) {
+            int r = sqy_decode_rows(ctx, p, &box, coded, (size_t)got, z * 70 + 1, 69, out);
+            if (r < 0 || memcmp(out, in + z * plane + 90, 69 * 90) != 0)
+                fail_msg("%s: plane %zu: %d", texts[i], z, r);
+        }
+        if (i < 2) {
+            memset(coded + got / 2, 0xa5, (size_t)got - (size_t)got / 2);
+            assert_int_equal(sqy_decode_rows(ctx, p, &box, coded, (size_t)got, 0, 70, out), 0);
+            assert_memory_equal(out, in, plane);
+            assert_int_equal(sqy_decode(ctx, p, &box, coded, (size_t)got, out), -EBADMSG);
+        }
+        free(coded);
+        sqy_pipeline_free(&p);
+    }
+    free(in);
+    free(out);
+    sqy_ctx_free(&ctx);
+}
+
+static void test_finer_ends_without_loss(void **state)
+{
+    (void)state;
+    static const char *const chains[][6] = {
+        {"h264(preset=fast,qp=14)", "h264(preset=fast,qp=8)", "h264(preset=fast,qp=2)",
+         "h264(preset=fast,qp=0)", NULL},
+        {"h264(tune=psnr)", "h264(tune=psnr,crf=17)", "h264(tune=psnr,crf=11)",
+         "h264(tune=psnr,crf=5)", "h264(tune=psnr,qp=0)", NULL},
+        {"hevc(crf=7.5,rd=2)", "hevc(rd=2,crf=1.5)", "hevc(rd=2,lossless=1)", NULL},
+        {"h264", NULL},
+    };
+    for (size_t i = 0; i < sizeof(chains) / sizeof(chains[0]); i++) {
+        struct sqy_pipeline *p = util_pipeline(chains[i][0]), *finer;
+        for (size_t j = 1; chains[i][j]; j++) {
+            assert_int_equal(sqy_pipeline_finer(p, &finer), 0);
+            assert_string_equal(sqy_pipeline_short(finer), chains[i][j]);
+            sqy_pipeline_free(&p);
+            p = finer;
+        }
+        assert_int_equal(sqy_pipeline_finer(p, &finer), -ENOENT);
+        sqy_pipeline_free(&p);
+    }
+    struct sqy_pipeline *p = util_pipeline("hevc(gop=5)");
+    assert_int_equal(sqy_pipeline_group(p), 5);
+    assert_false(sqy_pipeline_is_lossless(p));
+    assert_false(sqy_pipeline_needs_volume(p));
+    sqy_pipeline_free(&p);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_lossless_settings_are_exact),
+        cmocka_unit_test(test_wrong_arguments_are_named),
+        cmocka_unit_test(test_blocks_of_minima),
+        cmocka_unit_test(test_bytes_depend_on_the_planes_alone),
+        cmocka_unit_test(test_encoding_stops_between_planes),
+        cmocka_unit_test(test_what_cannot_be_coded_is_refused),
+        cmocka_unit_test(test_rows_need_their_planes_only),
+        cmocka_unit_test(test_finer_ends_without_loss),
     };
 #ifndef HAVE_VIDEO
     puts("skipped: this build has no video");

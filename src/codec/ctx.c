@@ -2,7 +2,9 @@
 #include "codec/stage.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define N_SCRATCH (CTX_TAIL + 1)
 #define SCRATCH_KEEP                                                                               \
@@ -17,6 +19,9 @@ struct sqy_ctx {
     void *state[STAGE_MAX_ROWS]; /* by stage_index() */
     bool (*stop)(void *arg);     /* may be NULL */
     void *stop_arg;
+    void (*notice)(void *arg, const char *line); /* may be NULL */
+    void *notice_arg;
+    char noticed[SQY_NOTICE_MAX]; /* the last line told */
 };
 
 int sqy_ctx_create(struct sqy_ctx **out)
@@ -65,6 +70,21 @@ void sqy_ctx_stop_when(struct sqy_ctx *ctx, bool (*stop)(void *arg), void *arg)
 bool ctx_is_stopped(const struct sqy_ctx *ctx)
 {
     return ctx->stop && ctx->stop(ctx->stop_arg);
+}
+
+void sqy_ctx_on_notice(struct sqy_ctx *ctx, void (*notice)(void *arg, const char *line), void *arg)
+{
+    ctx->notice = notice;
+    ctx->notice_arg = arg;
+}
+
+void ctx_notice(struct sqy_ctx *ctx, const char *line)
+{
+    if (strncmp(ctx->noticed, line, sizeof(ctx->noticed) - 1) == 0)
+        return;
+    snprintf(ctx->noticed, sizeof(ctx->noticed), "%s", line);
+    if (ctx->notice)
+        ctx->notice(ctx->notice_arg, ctx->noticed);
 }
 
 const struct kernels *ctx_kernels(const struct sqy_ctx *ctx)

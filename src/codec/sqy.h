@@ -157,6 +157,12 @@ SQY_API void sqy_ctx_trim(struct sqy_ctx *ctx);
 /* Slow encoders (video) ask `stop` between planes from now on, in the thread that encodes; where it says true
  * the call ends with -ECANCELED. NULL: nobody is asked. */
 SQY_API void sqy_ctx_stop_when(struct sqy_ctx *ctx, bool (*stop)(void *arg), void *arg);
+/* Tells what went wrong without failing anything (a GPU that is not there or breaks off, and the CPU goes on), in
+ * the thread that codes; a line of less than SQY_NOTICE_MAX bytes, not the same one twice in a row. NULL: nobody is
+ * told. */
+#define SQY_NOTICE_MAX 256
+SQY_API void sqy_ctx_on_notice(struct sqy_ctx *ctx, void (*notice)(void *arg, const char *line),
+                               void *arg);
 
 /* Bytes of `out` with which encoding such a box never fails for want of room, and below which it may
  * even where what is coded would fit. 0 where the box is malformed, too large, or of a type that a

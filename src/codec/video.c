@@ -4,12 +4,14 @@
 
 #ifdef HAVE_VIDEO
 
+#include "codec/nvenc.h"
 #include "codec/video_args.h"
 #include "codec/video_check.h"
 #include "codec/video_planes.h"
 
 #include <errno.h>
 #include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -25,6 +27,7 @@ struct video_state {
     struct video_encoder *encoder; /* NULL: none is open */
     struct video_format format;    /* what it was opened for; its settings lie in `args` */
     struct video_args args;
+    struct nvenc_gate gate;
     struct video_decoder *decoder;
     enum video_codec decoder_codec;
     unsigned decoder_rows, decoder_width;
@@ -152,10 +155,16 @@ static int make_format(struct video_format *f, const struct stage *stage,
     return 0;
 }
 
+static bool has_open(const struct video_state *state, const struct video_encoder_ops *ops,
+                     const struct video_format *format)
+{
+    return state->encoder && state->encoder->ops == ops && same_format(&state->format, format);
+}
+
 static int open_encoder(struct video_state *state, const struct video_encoder_ops *ops,
                         const struct stage *stage, const struct video_format *format)
 {
-    if (state->encoder && state->encoder->ops == ops && same_format(&state->format, format))
+    if (has_open(state, ops, format))
         return 0;
     char why[ARG_WHY_MAX];
     unsigned which;
@@ -169,12 +178,14 @@ static int open_encoder(struct video_state *state, const struct video_encoder_op
     if (r < 0)
         return r == -EINVAL ? -ENOTSUP : r;
     state->format = *format;
+    state->format.why = NULL;
     memcpy(state->format.settings, state->args.items, sizeof(state->args.items));
     return 0;
 }
 
 /* The planes from out->n_planes on. */
-static int send_planes(struct sqy_ctx *ctx, struct video_state *state, const struct video_layout *l,
+static int send_planes(struct sqy_ctx *ctx, struct video_state *state,
+                       const struct video_format *format, const struct video_layout *l,
                        const struct shape *shape, const uint8_t *in, struct video_out *out)
 {
     const struct video_encoder_ops *ops = state->encoder->ops;
@@ -191,41 +202,76 @@ static int send_planes(struct sqy_ctx *ctx, struct video_state *state, const str
     }
     if (r == 0)
         r = ops->finish(state->encoder);
+    if (r < 0 && format->why)
+        memcpy(format->why, state->encoder->why, VIDEO_WHY_MAX);
     if (r < 0 || !ops->can_go_on(state->encoder))
         ops->close(&state->encoder);
     return r;
 }
 
-/* Those that may do it, in order; the last is the CPU's. */
-static unsigned candidates(const struct stage *stage, const struct video_encoder_ops *ops[2])
+static int encode_with(struct sqy_ctx *ctx, struct video_state *state,
+                       const struct video_encoder_ops *ops, const struct stage *stage,
+                       const struct video_format *format, const struct video_layout *l,
+                       const struct shape *shape, const uint8_t *in, struct video_out *out)
 {
-    unsigned n = 0;
-#ifdef HAVE_NVENC
-    if (stage->arg[VIDEO_ARG_ENCODER] != VIDEO_ENCODER_CPU)
-        ops[n++] = &video_nvenc_encoder;
-#else
-    (void)stage;
-#endif
-    ops[n++] = &video_av_encoder;
-    return n;
+    int r = open_encoder(state, ops, stage, format);
+    return r < 0 ? r : send_planes(ctx, state, format, l, shape, in, out);
 }
 
-/* Where one cannot, or breaks in the middle, the next carries on. */
+#ifdef HAVE_NVENC
+/* A machine without is no news where any encoder was asked for; a device that fails is. */
+static void tell(struct sqy_ctx *ctx, const struct stage *stage, const char *why, int r,
+                 const struct video_out *out, const struct shape *shape)
+{
+    char line[SQY_NOTICE_MAX];
+    if (r != -EIO && stage->arg[VIDEO_ARG_ENCODER] == VIDEO_ENCODER_AUTO)
+        return;
+    if (out->n_planes)
+        snprintf(line, sizeof(line), "%s: nvenc: %s; the CPU goes on at plane %u of %u",
+                 stage->desc->name, why, out->n_planes, (unsigned)shape->planes);
+    else
+        snprintf(line, sizeof(line), "%s: nvenc: %s; the CPU encodes", stage->desc->name, why);
+    ctx_notice(ctx, line);
+}
+#endif
+
+/* The GPU's part of the planes: all, some, none. Below 0 where the box shall not be encoded at all. */
+static int encode_on_gpu(struct sqy_ctx *ctx, struct video_state *state, const struct stage *stage,
+                         const struct video_format *format, const struct video_layout *l,
+                         const struct shape *shape, const uint8_t *in, struct video_out *out)
+{
+#ifdef HAVE_NVENC
+    const struct video_encoder_ops *ops = &video_nvenc_encoder;
+    char why[VIDEO_WHY_MAX] = "out of memory";
+    struct video_format asked = *format;
+    asked.why = why;
+    if (stage->arg[VIDEO_ARG_ENCODER] == VIDEO_ENCODER_CPU ||
+        (!has_open(state, ops, format) && !nvenc_gate_is_open(&state->gate)))
+        return 0;
+    int r = encode_with(ctx, state, ops, stage, &asked, l, shape, in, out);
+    if (r == -ECANCELED || r == -ENOSPC)
+        return r;
+    if (r == 0) {
+        nvenc_gate_went_well(&state->gate);
+        return 0;
+    }
+    nvenc_gate_failed(&state->gate);
+    tell(ctx, stage, why, r, out, shape);
+#else
+    (void)ctx, (void)state, (void)stage, (void)format, (void)l, (void)shape, (void)in, (void)out;
+#endif
+    return 0;
+}
+
+/* Where the GPU cannot, or breaks in the middle, the CPU carries on: the box is two groups then. */
 static int encode_planes(struct sqy_ctx *ctx, struct video_state *state, const struct stage *stage,
                          const struct video_format *format, const struct video_layout *l,
                          const struct shape *shape, const uint8_t *in, struct video_out *out)
 {
-    const struct video_encoder_ops *ops[2];
-    const unsigned n = candidates(stage, ops);
-    int r = -ENOTSUP;
-    for (unsigned i = 0; i < n; i++) {
-        r = open_encoder(state, ops[i], stage, format);
-        if (r == 0)
-            r = send_planes(ctx, state, l, shape, in, out);
-        if (r == 0 || r == -ECANCELED || r == -ENOSPC)
-            return r;
-    }
-    return r;
+    int r = encode_on_gpu(ctx, state, stage, format, l, shape, in, out);
+    if (r < 0 || out->n_planes == shape->planes)
+        return r;
+    return encode_with(ctx, state, &video_av_encoder, stage, format, l, shape, in, out);
 }
 
 static int make_room(struct video_state *state, size_t len)

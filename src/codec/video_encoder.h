@@ -24,6 +24,7 @@ struct video_setting {
 };
 
 #define VIDEO_MAX_SETTINGS 32
+#define VIDEO_WHY_MAX      120 /* bytes of a reason and its NUL */
 
 struct video_format {
     enum video_codec codec;
@@ -35,6 +36,7 @@ struct video_format {
     unsigned n_settings; /* none, and none of x264's or x265's defaults: sqeazy's own */
     struct video_setting settings[VIDEO_MAX_SETTINGS];
     unsigned threads; /* >= 1 */
+    char *why; /* VIDEO_WHY_MAX bytes: filled where open() is -ENOTSUP or -ENODEV; may be NULL */
 };
 
 /* The caller's memory, free again when send() returns. */
@@ -53,8 +55,8 @@ struct video_encoder;
 
 struct video_encoder_ops {
     const char *name; /* as in encoder=NAME */
-    /* -ENOTSUP for what it cannot do (codec, depth, size, lossless, settings) or where it is not there, -ENOMEM. On
-     * success the caller owns *out. Nothing of `format` is kept. */
+    /* -ENOTSUP for what it cannot do (codec, depth, size, lossless, settings), -ENODEV where it is not there or not
+     * now, -ENOMEM. On success the caller owns *out. Nothing of `format` is kept. */
     int (*open)(const struct video_format *format, struct video_encoder **out);
     /* `out` is filled until finish() returns. */
     int (*begin)(struct video_encoder *encoder, struct video_out *out);
@@ -69,12 +71,10 @@ struct video_encoder_ops {
 /* Every implementation's state begins with this. */
 struct video_encoder {
     const struct video_encoder_ops *ops;
+    char why[VIDEO_WHY_MAX]; /* of -EIO */
 };
 
 extern const struct video_encoder_ops video_av_encoder;    /* libx264, libx265 */
 extern const struct video_encoder_ops video_nvenc_encoder; /* where the build has it: HAVE_NVENC */
-
-/* One line: what this machine's GPU can encode, or why there is none. For `sqyctl codecs`. */
-void video_nvenc_describe(enum video_codec codec, char *line, size_t size);
 
 #endif

@@ -124,6 +124,8 @@ const struct kernels kernels_scalar = {
     .join_low = scalar_join_low,
     .thin = scalar_thin,
     .thicken = scalar_thicken,
+    .look_up = scalar_look_up,
+    .loss = scalar_loss,
     .turns = &turns_scalar,
 };
 

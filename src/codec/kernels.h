@@ -47,6 +47,23 @@ struct lanes {
     size_t stride, step;
 };
 
+/* The variance of what reads v, gain * max(v - (whole + rest), 0) + dark, but at least `least`. */
+struct loss_model {
+    int32_t whole;
+    float rest, gain, dark, least;
+};
+
+#define LOSS_MOST  256u /* samples at once, a multiple of LOSS_STEP */
+#define LOSS_STEP  16u
+#define LOSS_LANES 8u
+
+/* What samples have lost. */
+struct loss {
+    uint32_t peak, max_error;
+    uint64_t squares;                    /* of errors */
+    float ratios[LOSS_LANES], max_ratio; /* error^2 over variance: sums of every eighth, in order */
+};
+
 struct kernels {
     const char *name;
     /* n samples of 2, 4, 8 bytes to as many rows of n bytes: byte j of sample i becomes
@@ -92,6 +109,12 @@ struct kernels {
     size_t (*thin)(const struct lanes *lanes, size_t first, size_t n, uint8_t *class, uint8_t *out);
     size_t (*thicken)(const uint8_t *in, unsigned class, const struct lanes *lanes, size_t block);
 
+    /* table[in[i]], n little-endian samples of 16 bits. */
+    void (*look_up)(const uint16_t *table, const uint8_t *in, size_t n, uint8_t *out);
+    /* n samples of 16 bits, LOSS_MOST at most and a multiple of LOSS_STEP, `flip` added bit by bit. */
+    void (*loss)(const uint8_t *original, const uint8_t *decoded, size_t n, uint16_t flip,
+                 const struct loss_model *model, struct loss *out);
+
     const struct turns *turns; /* the loops of the contextual coder; codec/turns.h */
 };
 
@@ -132,5 +155,14 @@ static inline uint16_t *lanes_at(const struct lanes *lanes, size_t block, unsign
 
 KERNELS_RESIDUAL(scalar);
 KERNELS_RESIDUAL(avx2);
+
+/* kernels_noise.c, kernels_noise_avx2.c */
+#define KERNELS_NOISE(prefix)                                                                      \
+    void prefix##_look_up(const uint16_t *table, const uint8_t *in, size_t n, uint8_t *out);       \
+    void prefix##_loss(const uint8_t *original, const uint8_t *decoded, size_t n, uint16_t flip,   \
+                       const struct loss_model *model, struct loss *out)
+
+KERNELS_NOISE(scalar);
+KERNELS_NOISE(avx2);
 
 #endif

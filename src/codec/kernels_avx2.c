@@ -231,6 +231,8 @@ const struct kernels *kernels_avx2(void)
         .join_low = avx2_join_low,
         .thin = avx2_thin,
         .thicken = avx2_thicken,
+        .look_up = avx2_look_up,
+        .loss = avx2_loss,
         .turns = &turns_avx2,
     };
     const bool all = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2") &&

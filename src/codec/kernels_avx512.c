@@ -540,6 +540,8 @@ const struct kernels *kernels_avx512(void)
         .join_low = avx512_join_low,
         .thin = BLOCKS(thin),
         .thicken = BLOCKS(thicken),
+        .look_up = BLOCKS(look_up),
+        .loss = BLOCKS(loss),
         .turns = &TURNS,
     };
     return SUPPORTED() ? &avx512 : NULL;

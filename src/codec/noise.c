@@ -2,6 +2,7 @@
  * pipeline may leave the camera's model open until the voxels are known (sqy_pipeline_with_noise()). */
 #include "codec/noise.h"
 #include "base/le.h"
+#include "codec/kernels.h"
 #include "codec/stage.h"
 
 #include <errno.h>
@@ -102,7 +103,7 @@ static struct noise_params params_of(const struct stage *stage, const struct sha
         .gain = (uint32_t)stage->arg[ARG_GAIN],
         .read = (uint32_t)stage->arg[ARG_READ],
         .n_values = shape->size == 1 ? UINT8_MAX + 1 : NOISE_VALUES,
-        .zero = shape->type == SQY_INT16 ? 0x8000 : 0,
+        .flip = shape->type == SQY_INT16 ? 0x8000 : 0,
     };
 }
 
@@ -130,7 +131,7 @@ struct tables {
 static bool same_params(const struct noise_params *a, const struct noise_params *b)
 {
     return a->q == b->q && a->offset == b->offset && a->gain == b->gain && a->read == b->read &&
-           a->n_values == b->n_values && a->zero == b->zero;
+           a->n_values == b->n_values && a->flip == b->flip;
 }
 
 /* Puts `table` first; what was before `gap` moves back by one. */
@@ -176,53 +177,48 @@ static void noise_free_state(void *state)
 
 /* ---- the stage ---- */
 
-static uint16_t sign_of(const struct shape *shape)
+static void look_up(struct sqy_ctx *ctx, const uint16_t *table, const struct shape *shape,
+                    const uint8_t *in, uint8_t *out)
 {
-    return shape->type == SQY_INT16 ? 0x8000 : 0;
+    if (shape->size == 2)
+        ctx_kernels(ctx)->look_up(table, in, shape->n, out);
+    for (size_t i = 0; shape->size == 1 && i < shape->n; i++)
+        out[i] = (uint8_t)table[in[i]];
 }
 
 static int noise_apply(struct sqy_ctx *ctx, const struct stage *stage, const struct shape *shape,
                        const uint8_t *in, uint8_t *out)
 {
-    const uint16_t sign = sign_of(shape);
     if (is_open(stage))
         return -ENOTSUP;
     const struct noise_table *table = table_of(ctx, stage, shape);
     if (!table)
         return -ENOMEM;
-    if (shape->size == 1) {
-        for (size_t i = 0; i < shape->n; i++)
-            out[i] = (uint8_t)table->code[in[i]];
-    } else {
-        for (size_t i = 0; i < shape->n; i++)
-            le_store16(out + 2 * i, table->code[le_load16(in + 2 * i) ^ sign]);
-    }
+    look_up(ctx, table->code, shape, in, out);
     return 0;
+}
+
+static uint16_t highest(const struct shape *shape, const uint8_t *in)
+{
+    uint16_t most = 0;
+    for (size_t i = 0; i < shape->n; i++) {
+        const uint16_t code = shape->size == 1 ? in[i] : le_load16(in + 2 * i);
+        most = code > most ? code : most;
+    }
+    return most;
 }
 
 static int noise_undo(struct sqy_ctx *ctx, const struct stage *stage, const struct shape *shape,
                       const uint8_t *in, uint8_t *out)
 {
-    const uint16_t sign = sign_of(shape);
     if (is_open(stage))
         return -EBADMSG;
     const struct noise_table *table = table_of(ctx, stage, shape);
     if (!table)
         return -ENOMEM;
-    uint32_t highest = 0;
-    for (size_t i = 0; i < shape->n; i++) {
-        const uint32_t code = shape->size == 1 ? in[i] : le_load16(in + 2 * i);
-        highest = code > highest ? code : highest;
-    }
-    if (highest >= table->n_codes)
+    if (highest(shape, in) >= table->n_codes)
         return -EBADMSG;
-    if (shape->size == 1) {
-        for (size_t i = 0; i < shape->n; i++)
-            out[i] = (uint8_t)table->value[in[i]];
-    } else {
-        for (size_t i = 0; i < shape->n; i++)
-            le_store16(out + 2 * i, table->value[le_load16(in + 2 * i)] ^ sign);
-    }
+    look_up(ctx, table->sample, shape, in, out);
     return 0;
 }
 

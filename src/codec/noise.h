@@ -17,14 +17,14 @@ struct noise_params {
     uint32_t gain;     /* millionths */
     uint32_t read;     /* thousandths of a count */
     uint32_t n_values; /* of the samples' type: 256 or 65536 */
-    uint32_t zero;     /* what a sample of 0 counts as: 0, or 32768 where they are signed */
+    uint16_t flip; /* a sample is the value with these bits changed: 0, or 0x8000 of signed ones */
 };
 
 struct noise_table {
     struct noise_params params;
     uint32_t n_codes;
-    uint16_t code[NOISE_VALUES];  /* of each value */
-    uint16_t value[NOISE_VALUES]; /* of each code */
+    uint16_t code[NOISE_VALUES];   /* of each sample */
+    uint16_t sample[NOISE_VALUES]; /* that stands for each code; 0 beyond the last */
 };
 
 #define NOISE_VARIANCE_UNIT 1000u /* of noise_variance(), in a count squared */

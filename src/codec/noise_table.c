@@ -6,6 +6,8 @@
  * codec/FORMAT.md has it in full. */
 #include "codec/noise.h"
 
+#include <string.h>
+
 __extension__ typedef unsigned __int128 u128;
 
 #define MILLIARD      1000000000u
@@ -59,26 +61,28 @@ static uint32_t next_width(const struct noise_params *p, uint32_t from, uint64_t
 static void add_code(struct noise_table *table, uint32_t from, uint32_t width, uint32_t stands)
 {
     const uint32_t code = table->n_codes++;
-    table->value[code] = (uint16_t)stands;
+    const uint16_t flip = table->params.flip;
+    table->sample[code] = (uint16_t)stands ^ flip;
     for (uint32_t v = from; v < from + width; v++)
-        table->code[v] = (uint16_t)code;
+        table->code[(uint16_t)v ^ flip] = (uint16_t)code;
 }
 
 void noise_table_build(struct noise_table *table, const struct noise_params *p)
 {
-    const uint32_t dark = noise_dark(p);
+    const uint32_t dark = noise_dark(p), zero = p->flip; /* the value of a sample of 0 */
     uint64_t lent = 0;
     uint32_t n_even = 0;
     table->params = *p;
     table->n_codes = 0;
-    if (p->zero < dark)
-        add_code(table, p->zero, 1, p->zero);
+    memset(table->sample, 0, sizeof(table->sample));
+    if (zero < dark)
+        add_code(table, zero, 1, zero);
     for (uint32_t from = dark, width; from < p->n_values; from += width) {
         width = next_width(p, from, &lent);
         const uint32_t upper = width % 2 ? 0 : n_even++ % 2; /* of the two middles, by turns */
         add_code(table, from, width, from + (width - 1) / 2 + upper);
     }
     for (uint32_t v = 0; v < dark; v++)
-        if (v != p->zero)
+        if (v != zero)
             add_code(table, v, 1, v);
 }

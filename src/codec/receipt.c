@@ -1,10 +1,11 @@
 /* What was lost: the original beside what is decoded. */
 #include "base/le.h"
+#include "codec/kernels.h"
 #include "codec/stage.h"
 
 #include <errno.h>
 #include <math.h>
-#include <stdlib.h>
+#include <string.h>
 
 #define ROUNDING (1.0 / 12) /* variance of integers that were rounded: no voxel is better known */
 
@@ -20,93 +21,124 @@ double sqy_noise_sigma(const struct sqy_noise *noise, double value)
     return sqrt(variance(noise, value));
 }
 
-#define N_LANES 8u /* sums that run side by side, so that they vectorise in one order everywhere */
-#define N_BLOCK 256u
-
-/* A run of voxels: values as sqy_noise counts them, what was added to each, and their variance. */
+/* Samples as sqy_noise counts them. */
 struct run {
-    unsigned n;
-    int32_t value[N_BLOCK], error[N_BLOCK];
+    uint16_t original[LOSS_MOST], decoded[LOSS_MOST];
 };
 
-static void load_run(struct run *run, enum sqy_type type, const uint8_t *a, const uint8_t *b,
-                     unsigned n)
+/* n of them from `at` on; the rest is nothing lost. */
+static void load_run(struct run *run, const struct shape *shape, const uint8_t *original,
+                     const uint8_t *decoded, size_t at, size_t n)
 {
-    const bool narrow = sqy_type_size(type) == 1;
-    const int32_t flip = type == SQY_INT8 ? 0x80 : type == SQY_INT16 ? 0x8000 : 0;
-    run->n = n;
-    for (unsigned i = 0; narrow && i < n; i++) {
-        run->value[i] = a[i] ^ flip;
-        run->error[i] = (b[i] ^ flip) - run->value[i];
+    const bool narrow = shape->size == 1;
+    const uint16_t flip = shape->type == SQY_INT8 ? 0x80 : shape->type == SQY_INT16 ? 0x8000 : 0;
+    memset(run, 0, sizeof(*run));
+    for (size_t i = 0; i < n; i++) {
+        const uint8_t *a = original + (at + i) * shape->size, *b = decoded + (at + i) * shape->size;
+        run->original[i] = (narrow ? *a : le_load16(a)) ^ flip;
+        run->decoded[i] = (narrow ? *b : le_load16(b)) ^ flip;
     }
-    for (unsigned i = 0; !narrow && i < n; i++) {
-        run->value[i] = le_load16(a + 2 * i) ^ flip;
-        run->error[i] = (le_load16(b + 2 * i) ^ flip) - run->value[i];
-    }
-    for (unsigned i = n; i < N_BLOCK; i++)
-        run->value[i] = run->error[i] = 0;
 }
 
-struct sums {
-    uint64_t squares, within, max_error, peak;
-    double ratio[N_LANES], max_ratio[N_LANES]; /* error^2 / variance */
-};
-
-static void add_run(struct sums *s, const struct run *run, const struct sqy_noise *noise)
+static uint16_t error_of(const struct run *run, size_t i)
 {
-    uint32_t max = 0, peak = 0, within = 0;
-    uint64_t squares = 0;
-    for (unsigned i = 0; i < N_BLOCK; i++) {
-        const uint32_t e = (uint32_t)abs(run->error[i]), v = (uint32_t)run->value[i];
-        max = e > max ? e : max;
-        peak = v > peak ? v : peak;
-        squares += (uint64_t)e * e;
+    const uint16_t a = run->original[i], b = run->decoded[i];
+    return a > b ? a - b : b - a;
+}
+
+static uint64_t count_within(const struct run *run, const struct sqy_noise *noise, size_t n)
+{
+    uint64_t within = 0;
+    for (size_t i = 0; i < n; i++) {
+        const double e = error_of(run, i);
+        within += e * e <= variance(noise, run->original[i]);
     }
-    s->max_error = max > s->max_error ? max : s->max_error;
-    s->peak = peak > s->peak ? peak : s->peak;
-    s->squares += squares;
-    if (!max) {
-        s->within += run->n;
+    return within;
+}
+
+static double max_sigma(const struct run *run, const struct sqy_noise *noise)
+{
+    double most = 0;
+    for (size_t i = 0; i < LOSS_MOST; i++) {
+        const double e = error_of(run, i);
+        most = fmax(most, e * e / variance(noise, run->original[i]));
+    }
+    return sqrt(most);
+}
+
+static struct loss_model model_of(const struct sqy_noise *noise)
+{
+    const double whole = fmin(fmax(floor(noise->offset), -1), UINT16_MAX + 1);
+    return (struct loss_model){.whole = (int32_t)whole,
+                               .rest = (float)(noise->offset - whole),
+                               .gain = (float)noise->gain,
+                               .dark = (float)(noise->read * noise->read),
+                               .least = (float)ROUNDING};
+}
+
+/* n samples from `at` on, whole runs of 16 bits where they lie. */
+static void measure_run(const struct kernels *k, const struct shape *shape, const uint8_t *original,
+                        const uint8_t *decoded, size_t at, size_t n, const struct loss_model *model,
+                        struct loss *out)
+{
+    struct run run;
+    if (shape->size == 2 && n % LOSS_STEP == 0) {
+        k->loss(original + 2 * at, decoded + 2 * at, n, shape->type == SQY_INT16 ? 0x8000 : 0,
+                model, out);
         return;
     }
-    for (unsigned i = 0; i < N_BLOCK; i++) {
-        const double e = run->error[i], var = noise ? variance(noise, run->value[i]) : 1;
-        const double ratio = e * e / var;
-        s->ratio[i % N_LANES] += ratio;
-        s->max_ratio[i % N_LANES] =
-            ratio > s->max_ratio[i % N_LANES] ? ratio : s->max_ratio[i % N_LANES];
-        within += e * e <= var;
+    load_run(&run, shape, original, decoded, at, n);
+    for (size_t i = 0; i < LOSS_MOST; i++) {
+        run.original[i] = htole16(run.original[i]);
+        run.decoded[i] = htole16(run.decoded[i]);
     }
-    s->within += within - (N_BLOCK - run->n);
+    k->loss((const uint8_t *)run.original, (const uint8_t *)run.decoded, LOSS_MOST, 0, model, out);
 }
 
+#define SURELY_WITHIN 0.9999f /* of a ratio in single precision */
+
+/* Ratios of many voxels are added up in single precision, a run at a time; what one voxel decides is
+ * looked at again in double. */
 int sqy_receipt_measure(const struct sqy_box *box, const void *original, const void *decoded,
                         const struct sqy_noise *noise, struct sqy_receipt *out)
 {
-    const uint8_t *a = original, *b = decoded;
-    struct sums s = {0};
-    struct run run;
+    static const struct sqy_noise one = {.read = 1};
+    const struct kernels *k = kernels_best();
+    uint64_t squares = 0;
     struct shape shape;
+    struct run run;
+    struct loss loss;
     if (!codec_shape(box, &shape))
         return -EINVAL;
     if (box->type < SQY_UINT8 || box->type > SQY_INT16)
         return -ENOTSUP;
+    noise = noise ? noise : &one;
+    const struct loss_model model = model_of(noise);
+    struct sqy_receipt sum = {.voxels = shape.n};
+    size_t worst = 0; /* where the highest ratio is */
+    float highest = 0;
     for (size_t at = 0, n; at < shape.n; at += n) {
-        n = shape.n - at < N_BLOCK ? shape.n - at : N_BLOCK;
-        load_run(&run, box->type, a + at * shape.size, b + at * shape.size, (unsigned)n);
-        add_run(&s, &run, noise);
+        n = shape.n - at < LOSS_MOST ? shape.n - at : LOSS_MOST;
+        measure_run(k, &shape, original, decoded, at, n, &model, &loss);
+        squares += loss.squares;
+        sum.peak = loss.peak > sum.peak ? loss.peak : sum.peak;
+        sum.max_error = loss.max_error > sum.max_error ? loss.max_error : sum.max_error;
+        for (unsigned i = 0; i < LOSS_LANES; i++)
+            sum.sum_sigma_squares += (double)loss.ratios[i];
+        worst = loss.max_ratio > highest ? at : worst;
+        highest = loss.max_ratio > highest ? loss.max_ratio : highest;
+        if (loss.max_ratio > SURELY_WITHIN) {
+            load_run(&run, &shape, original, decoded, at, n);
+            sum.within_sigma += count_within(&run, noise, n);
+        } else {
+            sum.within_sigma += n;
+        }
     }
-    *out = (struct sqy_receipt){.voxels = shape.n,
-                                .within_sigma = s.within,
-                                .max_error = (uint32_t)s.max_error,
-                                .peak = (uint32_t)s.peak,
-                                .sum_squares = (double)s.squares};
-    double max_ratio = 0;
-    for (unsigned i = 0; i < N_LANES; i++) {
-        out->sum_sigma_squares += s.ratio[i];
-        max_ratio = fmax(max_ratio, s.max_ratio[i]);
-    }
-    out->max_sigma = sqrt(max_ratio);
+    load_run(&run, &shape, original, decoded, worst,
+             shape.n - worst < LOSS_MOST ? shape.n - worst : LOSS_MOST);
+    sum.max_sigma = max_sigma(&run, noise);
+    sum.sum_squares = (double)squares;
+    *out = sum;
     return 0;
 }
 

@@ -97,6 +97,9 @@ static void show_progress(void *ctx, uint64_t done, uint64_t total)
 
 static int encode(struct compact *compact)
 {
+    int lossy = pack_is_lossy(compact->source.blob);
+    if (lossy != 0) /* what has lost something is not encoded again */
+        return lossy > 0 ? -ENOTSUP : lossy;
     struct blob_header header;
     blob_header(compact->source.blob, &header);
     struct sqy_pipeline *pipeline = NULL;
@@ -206,6 +209,13 @@ static int rewrite(struct compact *compact, const char *path)
     return r;
 }
 
+static int say_lossy(const char *path)
+{
+    char quoted[SAY_PATH_MAX];
+    return say_failed("%s has been archived with loss, or by a newer version: it stays as it is",
+                      quote(path, quoted, sizeof(quoted)));
+}
+
 static int compact_blob(const char *path)
 {
     char quoted[SAY_PATH_MAX];
@@ -229,7 +239,7 @@ static int compact_blob(const char *path)
         r = rewrite(&compact, path);
         free_readers(&compact);
         pthread_mutex_destroy(&compact.lock);
-        code = r < 0 ? say_error("compact", path, r) : EXIT_OK;
+        code = r == -ENOTSUP ? say_lossy(path) : r < 0 ? say_error("compact", path, r) : EXIT_OK;
     }
     source_close(&compact.source);
     return code;
@@ -282,6 +292,8 @@ static int run(const struct command *command, int argc, char **argv)
     if (r == -EINVAL)
         return say_failed("%s is stored as it is: only stacks can be compacted",
                           quote(path, quoted, sizeof(quoted)));
+    if (r == -ENOTSUP)
+        return say_lossy(path);
     return r < 0 ? say_error("compact", path, r) : EXIT_OK;
 }
 

@@ -10,6 +10,7 @@
 #include "ctl/out.h"
 #include "ctl/progress.h"
 #include "ctl/say.h"
+#include "volume/archive.h"
 #include "volume/pack.h"
 #include "volume/volume.h"
 
@@ -20,7 +21,7 @@
 
 struct encode {
     const char *pipeline_text;
-    struct sqy_pipeline *pipeline;
+    struct archive_policy policy; /* the pipeline, and its words */
     struct raw_policy raw[MAX_RAW];
     unsigned n_raw, threads;
     uint32_t chunk;
@@ -54,6 +55,25 @@ static bool has_changed(const struct encode *encode)
            now.st_mtim.tv_nsec != encode->in_stat.st_mtim.tv_nsec;
 }
 
+/* As the mount does it: with receipts, and proven. */
+static int encode_lossy(struct encode *encode, const struct pack_source *source,
+                        struct pack_options *options)
+{
+    struct archive archive = {.policy = &encode->policy, .by = "sqyctl encode"};
+    options->io = &io_system;
+    if (options->chunk == 0)
+        options->chunk = VOLUME_DEFAULT_CHUNK;
+    int r = archive_prepare(&archive, NULL, source, options);
+    if (r >= 0)
+        r = archive_write(&archive, UINT64_MAX, source, options, encode->out.fd);
+    if (r == -ENODATA && archive.left != NULL) {
+        encode->why = archive.left;
+        r = -ENOTSUP;
+    }
+    archive_clear(&archive);
+    return r;
+}
+
 static int encode_into(struct encode *encode, const char *in)
 {
     const char *slash = strrchr(in, '/');
@@ -65,7 +85,7 @@ static int encode_into(struct encode *encode, const char *in)
         .name = slash != NULL ? slash + 1 : in,
     };
     struct pack_options options = {
-        .pipeline = encode->pipeline,
+        .pipeline = encode->policy.pipeline,
         .chunk = encode->chunk,
         .threads = encode->threads,
         .raw = encode->raw,
@@ -74,9 +94,13 @@ static int encode_into(struct encode *encode, const char *in)
         .progress_ctx = encode,
     };
     progress_start(&encode->progress, "encoding");
-    int r = sqy_pipeline_needs_volume(encode->pipeline)
-                ? pack_whole(&source, &options, encode->out.fd, &encode->why)
-                : pack_encode(&source, &options, encode->out.fd);
+    int r;
+    if (sqy_pipeline_needs_volume(encode->policy.pipeline))
+        r = pack_whole(&source, &options, encode->out.fd, &encode->why);
+    else if (encode->policy.lossy)
+        r = encode_lossy(encode, &source, &options);
+    else
+        r = pack_encode(&source, &options, encode->out.fd);
     progress_end(&encode->progress);
     if (r == 0 && has_changed(encode))
         r = -ESTALE;
@@ -87,14 +111,14 @@ static int encode_into(struct encode *encode, const char *in)
 static void tell_voxels_only(const struct encode *encode, const char *path)
 {
     char quoted[SAY_PATH_MAX];
-    if (!sqy_pipeline_needs_volume(encode->pipeline))
+    if (!sqy_pipeline_needs_volume(encode->policy.pipeline))
         return;
     say_failed(
         "%s has the voxels alone, in sqeazy's own form: it decodes to a TIFF stack of them%s%s",
         quote(path, quoted, sizeof(quoted)),
-        sqy_pipeline_is_lossless(encode->pipeline) ? "" : ", with loss",
-        sqy_pipeline_is_upstream(encode->pipeline, SQY_UINT16) ||
-                sqy_pipeline_carriage(encode->pipeline) == SQY_CARRIAGE_NONE
+        sqy_pipeline_is_lossless(encode->policy.pipeline) ? "" : ", with loss",
+        sqy_pipeline_is_upstream(encode->policy.pipeline, SQY_UINT16) ||
+                sqy_pipeline_carriage(encode->policy.pipeline) == SQY_CARRIAGE_NONE
             ? ""
             : "; sqeazy 0.7.2 misreads it on some machines");
 }
@@ -204,10 +228,18 @@ static int take_options(const struct command *command, struct encode *encode, in
 static int parse_pipeline(const struct command *command, struct encode *encode)
 {
     struct sqy_error err;
-    int r = sqy_pipeline_parse(encode->pipeline_text, &encode->pipeline, &err);
+    const char *text = encode->pipeline_text;
+    int r = sqy_pipeline_parse(text, &encode->policy.pipeline, &err);
+    if (r >= 0 && sqy_pipeline_needs_volume(encode->policy.pipeline))
+        return EXIT_OK;
+    sqy_pipeline_free(&encode->policy.pipeline);
+    r = archive_policy_parse(text, &encode->policy, &err);
     if (r == -EINVAL || r == -ENOTSUP)
-        return args_wrong(command, "pipeline %s: at byte %zu: %s", encode->pipeline_text,
-                          err.position, err.message);
+        return args_wrong(command, "pipeline %s: at byte %zu: %s", text, err.position, err.message);
+    if (r >= 0 && encode->policy.pipeline == NULL)
+        return args_wrong(command, "pipeline %s: names none", text);
+    encode->policy.text[0] = '\0'; /* no directory's */
+    encode->policy.hashed = true;  /* whoever asks for this file knows */
     return r < 0 ? say_failed("out of memory") : EXIT_OK;
 }
 
@@ -222,7 +254,7 @@ static int run(const struct command *command, int argc, char **argv)
         code = strcmp(argv[optind + 1], "-") == 0
                    ? args_wrong(command, "a blob cannot go to standard output: give a file")
                    : encode_paths(&encode, argv[optind], argv[optind + 1]);
-    sqy_pipeline_free(&encode.pipeline);
+    archive_policy_clear(&encode.policy);
     for (unsigned i = 0; i < encode.n_raw; i++)
         raw_policy_clear(&encode.raw[i]);
     return code;
@@ -234,8 +266,10 @@ const struct command encode_command = {
     .summary = "Writes a file as a blob, in sqeazy's own form where pipeline and stack allow it.",
     .help = "Any file can be encoded; TIFF stacks and raw volumes go through the image pipeline.\n"
             "OUT.sqy appears when it is complete; a file that was there is replaced. Pipelines\n"
-            "that need the whole volume, or lose something (quantiser->lz4), keep the voxels\n"
-            "alone: OUT.sqy is a file of sqeazy's own then.\n\n"
+            "that need the whole volume (quantiser->lz4 among them) keep the voxels alone:\n"
+            "OUT.sqy is a file of sqeazy's own then. Others that lose something, such as\n"
+            "'noise(q=1)->default max_error=2sigma', measure what each chunk has lost, and are\n"
+            "proven by decoding; sqyctl info tells.\n\n"
             "  -p, --pipeline TEXT   how to encode voxels (default " VOLUME_DEFAULT_PIPELINE ")\n"
             "  --raw POLICY          GLOB:WIDTHxHEIGHT[:TYPE[:be]]: a file whose name matches is\n"
             "                        a raw volume of that shape; may be repeated\n"

@@ -11,6 +11,7 @@
 #include "ctl/command.h"
 #include "ctl/json.h"
 #include "ctl/mounted.h"
+#include "ctl/quality.h"
 #include "ctl/rows.h"
 #include "ctl/say.h"
 #include "ctl/source.h"
@@ -19,7 +20,7 @@
 /* ---- a file in a mount ---- */
 
 struct attributes {
-    char *state, *pipeline, *ratio, *stored_bytes;
+    char *state, *pipeline, *ratio, *stored_bytes, *quality;
 };
 
 static void attributes_clear(struct attributes *attributes)
@@ -28,6 +29,7 @@ static void attributes_clear(struct attributes *attributes)
     free(attributes->pipeline);
     free(attributes->ratio);
     free(attributes->stored_bytes);
+    free(attributes->quality);
 }
 
 /* A plain file has no pipeline. */
@@ -45,6 +47,12 @@ static int attributes_get(const char *path, struct attributes *out)
         out->pipeline = strdup("");
         r = out->pipeline != NULL ? 0 : -ENOMEM;
     }
+    if (r == 0)
+        r = mounted_get(path, "quality", &out->quality);
+    if (r == -ENODATA && out->pipeline != NULL) {
+        out->quality = strdup("");
+        r = out->quality != NULL ? 0 : -ENOMEM;
+    }
     if (r < 0)
         attributes_clear(out);
     return r;
@@ -61,6 +69,7 @@ static void mounted_text(const struct attributes *attributes, const struct stat 
            size_format(stored, size, sizeof(size)));
     printf("ratio:       %s\n", attributes->ratio);
     printf("pipeline:    %s\n", attributes->pipeline[0] != '\0' ? attributes->pipeline : "-");
+    printf("quality:     %s\n", attributes->quality[0] != '\0' ? attributes->quality : "-");
 }
 
 static void mounted_json(struct json *json, const struct attributes *attributes,
@@ -72,6 +81,7 @@ static void mounted_json(struct json *json, const struct attributes *attributes,
     json_number(json, "stored_bytes", strtoull(attributes->stored_bytes, NULL, 10));
     json_real(json, "ratio", strtod(attributes->ratio, NULL));
     json_text(json, "pipeline", attributes->pipeline);
+    json_text(json, "quality", attributes->quality);
     json_time(json, "mtime", &st->st_mtim);
     json_number(json, "inode", st->st_ino);
 }
@@ -173,7 +183,7 @@ static int info_mounted(const char *path, const struct stat *st, struct json *js
     return 0;
 }
 
-static int info_blob(const char *path, struct json *json)
+static int info_blob(const char *path, bool chunks, struct json *json)
 {
     struct source source;
     int r = source_open(path, &source);
@@ -185,11 +195,13 @@ static int info_blob(const char *path, struct json *json)
         facts_json(json, &facts);
     else if (r == 0)
         facts_text(&facts);
+    if (r == 0 && source.blob != NULL)
+        r = quality_show(source.blob, chunks, json);
     source_close(&source);
     return r;
 }
 
-static int info_path(const char *path, bool as_json)
+static int info_path(const char *path, bool as_json, bool chunks)
 {
     char quoted[SAY_PATH_MAX];
     struct stat st;
@@ -204,7 +216,7 @@ static int info_path(const char *path, bool as_json)
         json_map(json);
         json_text(json, "path", path);
     }
-    int r = mounted ? info_mounted(path, &st, json) : info_blob(path, json);
+    int r = mounted ? info_mounted(path, &st, json) : info_blob(path, chunks, json);
     if (json != NULL && r < 0)
         json_text(json, "error", say_advice(r));
     if (json != NULL)
@@ -218,17 +230,27 @@ static int info_path(const char *path, bool as_json)
 
 static int run(const struct command *command, int argc, char **argv)
 {
-    bool json = false;
-    int code;
-    if (!args_plain(command, argc, argv, 1, 1, &json, &code))
+    static const struct option longs[] = {
+        {"json", no_argument, NULL, 'j'}, {"chunks", no_argument, NULL, 'c'}, {NULL, 0, NULL, 0}};
+    bool json = false, chunks = false;
+    int c, code;
+    while ((c = args_next(command, argc, argv, "", longs, &code)) != ARGS_END) {
+        if (c == ARGS_EXIT)
+            return code;
+        json = json || c == 'j';
+        chunks = chunks || c == 'c';
+    }
+    if (!args_count(command, argc, 1, 1, &code))
         return code;
-    return info_path(argv[optind], json);
+    return info_path(argv[optind], json, chunks);
 }
 
 const struct command info_command = {
     .name = "info",
-    .arguments = "[--json] FILE",
-    .summary = "Shows what a blob, or a file in a mount, is: sizes, shape, pipeline, state.",
-    .help = "  --json                as one JSON object\n",
+    .arguments = "[--json] [--chunks] FILE",
+    .summary =
+        "Shows what a blob, or a file in a mount, is: sizes, shape, pipeline, state, what it lost.",
+    .help = "  --json                as one JSON object\n"
+            "  --chunks              of a blob: its chunks too, and what each has lost\n",
     .run = run,
 };

@@ -25,6 +25,8 @@ void rows_json(struct json *json, const struct index_row *row)
     json_number(json, "stored_bytes", row->stored_bytes);
     json_real(json, "ratio", rows_ratio(row->plain_bytes, row->stored_bytes));
     json_text(json, "pipeline", row->pipeline);
+    json_text(json, "quality", row->quality != NULL ? row->quality : "");
+    json_text(json, "archive", row->archive != NULL ? row->archive : "");
     json_text(json, "type", row->type);
     json_number(json, "depth", row->depth);
     json_number(json, "height", row->height);

@@ -133,12 +133,20 @@ static int prepare_lossy(struct archive *archive, const struct pack_source *sour
     return r < 0 ? r : choose_pipeline(archive);
 }
 
+/* Also where all of it has been stored again since, with something beside it that was written. */
+static int has_lost(struct blob *blob)
+{
+    struct blob_state state;
+    blob_state(blob, &state);
+    return archive_note_is_lossy(state.meta) ? 1 : pack_is_lossy(blob);
+}
+
 int archive_prepare(struct archive *archive, struct blob *blob, const struct pack_source *source,
                     const struct pack_options *options)
 {
     struct layout *layout;
     struct layout_info info;
-    int r = archive_is_lossy(blob);
+    int r = blob != NULL ? has_lost(blob) : 0;
     if (r > 0)
         return leave(archive, "it has lost something already");
     if (r >= 0)
@@ -175,7 +183,7 @@ static void begin_note(const struct archive *archive, struct archive_note *note)
                                   .has_noise = archive->has_noise,
                                   .noise = archive->noise,
                                   .bound = policy->bound};
-    snprintf(note->by, sizeof(note->by), "sqyfs %s", sqy_version());
+    snprintf(note->by, sizeof(note->by), "%s %s", archive->by, sqy_version());
     snprintf(note->policy, sizeof(note->policy), "%s", policy->text);
     snprintf(note->pipeline, sizeof(note->pipeline), "%s", sqy_pipeline_short(archive->pipeline));
 }
@@ -303,7 +311,7 @@ static void count(struct volume *volume, const struct index_row *row)
 static int visit(struct walk *walk, const struct index_row *row,
                  const struct archive_policy *policy)
 {
-    struct archive archive = {.policy = policy};
+    struct archive archive = {.policy = policy, .by = "sqyfs"};
     struct stack *stack;
     int r = notes_find_stack(walk->volume, row->path, &stack);
     if (r < 0)
@@ -352,7 +360,7 @@ static int visit_row(void *ctx, const struct index_row *row)
     if (r < 0)
         return r == -ENODATA ? 0 : r;
     if (strcmp(row->archive, policy.text) != 0) {
-        r = visit(walk, row, &policy);
+        r = row->again_bytes > 0 ? -EBUSY : visit(walk, row, &policy);
         walk->result = r < 0 ? r : walk->result;
     }
     archive_policy_clear(&policy);

@@ -1,4 +1,4 @@
-/* Encoding a closed stack anew for the archive, perhaps with loss. Inside this room.
+/* Encoding a closed stack anew for the archive, perhaps with loss.
  *
  *   what is to be done   archive_all() walks the rows of the index and compares each with the policy of its
  *                        directory
@@ -20,6 +20,7 @@ struct volume;
 
 struct archive {
     const struct archive_policy *policy;
+    const char *by;                /* who does it, for the note: a program */
     struct sqy_pipeline *pipeline; /* the policy's, with the model of the noise */
     struct sqy_pipeline *lossless;
     bool has_noise;
@@ -29,8 +30,8 @@ struct archive {
     uint64_t lossy_chunks;
 };
 
-/* Looks at a stack, whose transition keeps everybody else out, and settles all of *archive but the policy.
- * `options` as for a copy without loss. archive_clear() in any case. -ENODATA with `left`, or another error. */
+/* Looks at a stack, whose transition keeps everybody else out, and settles all of *archive but policy and `by`.
+ * `blob`: what it is stored as, or NULL. `options` as for a copy without loss. archive_clear() in any case. -ENODATA with `left`, or another error. */
 int archive_prepare(struct archive *archive, struct blob *blob, const struct pack_source *source,
                     const struct pack_options *options);
 /* Writes the copy into the empty file `fd` and proves it. Errors as above. */
@@ -43,9 +44,6 @@ void archive_clear(struct archive *archive);
  * not, or a voxel by more than the note's bound. */
 int archive_check(const struct pack_source *source, const struct io *io, int fd,
                   struct archive_note *note);
-
-/* Whether any chunk is BLOB_LOSSY: 1, 0 or a negative errno. [waits] */
-int archive_is_lossy(struct blob *blob);
 
 /* Goes through all rows of the index. 0: all is done; else what was not is due still. */
 int archive_all(struct volume *volume);

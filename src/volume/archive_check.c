@@ -19,17 +19,6 @@ struct check {
     uint8_t *old, *new;
 };
 
-static int find(struct blob *blob, uint64_t off, struct blob_extent *extent)
-{
-    int r;
-    while ((r = blob_find(blob, off, extent)) == -EAGAIN) {
-        r = blob_prepare(blob, off, 1);
-        if (r < 0)
-            return r;
-    }
-    return r;
-}
-
 /* Voxels of [at, at + len), which both files have. */
 static int compare_voxels(struct check *check, const struct blob_extent *extent, uint64_t at,
                           size_t len)
@@ -89,7 +78,7 @@ static int compare(struct check *check)
     int r = state.size == size ? 0 : -EIO;
     for (uint64_t at = 0; r >= 0 && at < size;) {
         struct blob_extent extent;
-        r = find(check->blob, at, &extent);
+        r = pack_find(check->blob, at, &extent);
         if (r < 0)
             break;
         uint64_t left = extent.claim.len - (at - extent.claim.off);
@@ -134,21 +123,4 @@ int archive_check(const struct pack_source *source, const struct io *io, int fd,
     sum_destroy(&check.served);
     free(check.old);
     return r;
-}
-
-int archive_is_lossy(struct blob *blob)
-{
-    struct blob_state state;
-    blob_state(blob, &state);
-    for (uint64_t at = 0; at < state.size;) {
-        struct blob_extent extent;
-        int r = find(blob, at, &extent);
-        if (r < 0)
-            return r;
-        if (!extent.hole && extent.chunk.flags & BLOB_LOSSY)
-            return 1;
-        at = extent.claim.len < UINT64_MAX - extent.claim.off ? extent.claim.off + extent.claim.len
-                                                              : UINT64_MAX;
-    }
-    return 0;
 }

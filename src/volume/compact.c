@@ -333,7 +333,7 @@ static void tell_change(struct stack *stack)
 /* What has lost something is not encoded again: its receipts would be of other bytes. */
 static int refuse_lossy(struct stack *stack)
 {
-    int lossy = archive_is_lossy(stack->blob->blob);
+    int lossy = stack->lossy ? 1 : pack_is_lossy(stack->blob->blob);
     return lossy > 0 ? -ENOTSUP : lossy;
 }
 

@@ -74,6 +74,11 @@ void pack_reader_destroy(struct pack_reader **reader);
 int pack_reader_read(struct pack_reader *reader, void *buf, size_t len, uint64_t off,
                      uint64_t *off_bad);
 
+/* blob_find(), which reads the page where it has to. [waits] */
+int pack_find(struct blob *blob, uint64_t off, struct blob_extent *extent);
+/* Whether any chunk is BLOB_LOSSY: 1, 0 or a negative errno. [waits] */
+int pack_is_lossy(struct blob *blob);
+
 /* Type and shape as a blob's header has them; all else is left alone. */
 void pack_header_shape(const struct layout_info *info, struct blob_header *header);
 

@@ -97,11 +97,11 @@ static int reader_chunk(struct pack_reader *reader, const struct blob_chunk *chu
     return 0;
 }
 
-static int reader_find(struct pack_reader *reader, uint64_t off, struct blob_extent *extent)
+int pack_find(struct blob *blob, uint64_t off, struct blob_extent *extent)
 {
     int r;
-    while ((r = blob_find(reader->blob, off, extent)) == -EAGAIN) {
-        r = blob_prepare(reader->blob, off, 1);
+    while ((r = blob_find(blob, off, extent)) == -EAGAIN) {
+        r = blob_prepare(blob, off, 1);
         if (r < 0)
             return r;
     }
@@ -112,7 +112,7 @@ static int reader_some(struct pack_reader *reader, uint8_t *buf, size_t len, uin
                        size_t *done)
 {
     struct blob_extent extent;
-    int r = reader_find(reader, off, &extent);
+    int r = pack_find(reader->blob, off, &extent);
     if (r < 0)
         return r;
     uint64_t skip = off - extent.claim.off;
@@ -149,6 +149,23 @@ int pack_reader_read(struct pack_reader *reader, void *buf, size_t len, uint64_t
             return r;
         }
         done += n;
+    }
+    return 0;
+}
+
+int pack_is_lossy(struct blob *blob)
+{
+    struct blob_state state;
+    blob_state(blob, &state);
+    for (uint64_t at = 0; at < state.size;) {
+        struct blob_extent extent;
+        int r = pack_find(blob, at, &extent);
+        if (r < 0)
+            return r;
+        if (!extent.hole && extent.chunk.flags & BLOB_LOSSY)
+            return 1;
+        at = extent.claim.len < UINT64_MAX - extent.claim.off ? extent.claim.off + extent.claim.len
+                                                              : UINT64_MAX;
     }
     return 0;
 }

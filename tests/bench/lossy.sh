@@ -4,7 +4,7 @@
 # volume, the bars of all at the end.
 #   lossy.sh [OPTION OF lossy...]
 # The programs are found in the build folder $SQYFS_BUILD, or given as $LOSSY, $GROUPS_OF and $LIGHTSHEET.
-# SQYFS_BENCH_KINDS: the generated stacks; SQYFS_BENCH_SIZE: theirs, 1024x1024x16.
+# SQYFS_BENCH_KINDS: the generated stacks; SQYFS_BENCH_SIZE: theirs, 512x512x16.
 # SQYFS_BENCH_CORPUS: folder of folders, "" for none; SQYFS_BENCH_STACKS: those of its folders that are taken.
 # SQYFS_BENCH_OUT: folder that keeps the CSV and what was printed.
 # SQYFS_BENCH_TURN: a command that each measuring program is run under, such as "taskset -c 2,3".
@@ -14,7 +14,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 build=${SQYFS_BUILD:-$here/../../build}
 lossy=${LOSSY:-$build/tests/bench/lossy}
 lightsheet=${LIGHTSHEET:-$build/tests/tools/lightsheet}
-size=${SQYFS_BENCH_SIZE:-1024x1024x16}
+size=${SQYFS_BENCH_SIZE:-512x512x16}
 corpus=${SQYFS_BENCH_CORPUS-$here/../../../shared/corpus/bench}
 read -ra turn <<<"${SQYFS_BENCH_TURN:-}"
 work=$(mktemp -d "${TMPDIR:-/var/tmp}/sqyfs-lossy-XXXXXX")

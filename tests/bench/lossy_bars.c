@@ -19,7 +19,7 @@ static void print_bar(const char *volume, const char *what, double value, const 
                       double wanted)
 {
     bool met = relation[0] == '>' ? value >= wanted : value <= wanted;
-    printf("  %-28.28s %-58s %9.3f  wanted %s %-7g %s\n", volume, what, value, relation, wanted,
+    printf("  %-28.28s %-66s %9.3f  wanted %s %-7g %s\n", volume, what, value, relation, wanted,
            met ? "met" : "MISSED");
 }
 
@@ -55,16 +55,30 @@ static void bracket(const struct point *curve, unsigned n, double rms, const str
     }
 }
 
+typedef double error_fn(const struct lossy_measure *measure);
+
+static double rms_of(const struct lossy_measure *measure)
+{
+    return sqy_receipt_rms_sigma(&measure->receipt);
+}
+
+static double capped_of(const struct lossy_measure *measure)
+{
+    return measure->capped;
+}
+
+/* What is exact lies on no curve. */
 static unsigned curve_of(const struct lossy_rows *rows, const struct lossy_measure *measures,
-                         struct point curve[LOSSY_MAX_ROWS])
+                         error_fn *error, struct point curve[LOSSY_MAX_ROWS])
 {
     unsigned n = 0;
-    for (unsigned i = 0; i < rows->n; i++)
-        if (strcmp(rows->list[i].series, LOSSY_SERIES_SQEAZY) == 0 &&
-            measures[i].skipped[0] == '\0')
+    for (unsigned i = 0; i < rows->n; i++) {
+        const struct lossy_measure *m = &measures[i];
+        if (strcmp(rows->list[i].series, LOSSY_SERIES_SQEAZY) == 0 && m->skipped[0] == '\0' &&
+            error(m) > 0)
             curve[n++] =
-                (struct point){sqy_receipt_rms_sigma(&measures[i].receipt), measures[i].ratio,
-                               measures[i].encode.median, rows->list[i].setting};
+                (struct point){error(m), m->ratio, m->encode.median, rows->list[i].setting};
+    }
     return n;
 }
 
@@ -78,24 +92,26 @@ static void compare_at(const char *volume, const struct lossy_measure *ours,
     print_bar(volume, what, ours->encode.median / peer->speed, ">=", TIMES_SPEED);
 }
 
+/* `name`: of the error, by which they are compared where they are alike. */
 static void compare(const char *volume, const struct lossy_rows *rows,
-                    const struct lossy_measure *measures, const struct lossy_measure *ours)
+                    const struct lossy_measure *measures, const struct lossy_measure *ours,
+                    error_fn *error, const char *name)
 {
     struct point curve[LOSSY_MAX_ROWS], at;
     const struct point *below, *above;
     char how[64];
-    double rms = sqy_receipt_rms_sigma(&ours->receipt);
-    bracket(curve, curve_of(rows, measures, curve), rms, &below, &above);
-    if (below != NULL && above != NULL && below->rms > 0) {
+    double rms = error(ours);
+    bracket(curve, curve_of(rows, measures, error, curve), rms, &below, &above);
+    if (below != NULL && above != NULL) {
         double share = log(rms / below->rms) / log(above->rms / below->rms);
         at = (struct point){rms, between(below->ratio, above->ratio, share),
                             between(below->speed, above->speed, share),
                             below->setting + share * (above->setting - below->setting)};
-        snprintf(how, sizeof(how), "at equal rms (qp %.1f)", at.setting);
+        snprintf(how, sizeof(how), "at equal %s (qp %.1f)", name, at.setting);
     } else if (below != NULL || above != NULL) {
         at = below != NULL ? *below : *above;
-        snprintf(how, sizeof(how), "at its %s rms, %.3f (qp %g)",
-                 below != NULL ? "highest" : "lowest", at.rms, at.setting);
+        snprintf(how, sizeof(how), "at its %s %s, %.3f (qp %g)",
+                 below != NULL ? "highest" : "lowest", name, at.rms, at.setting);
     } else {
         return;
     }
@@ -129,5 +145,6 @@ void lossy_bars_print(const char *volume, const struct lossy_rows *rows,
     print_bar(volume, "noise(q=1)->interlace: rms, sigma", sqy_receipt_rms_sigma(&ours->receipt),
               "<=", RMS_SIGMA);
     print_bounds(volume, rows, measures);
-    compare(volume, rows, measures, ours);
+    compare(volume, rows, measures, ours, rms_of, "rms");
+    compare(volume, rows, measures, ours, capped_of, "capped rms");
 }

@@ -18,8 +18,15 @@ void lossy_error_add(struct lossy_error *error, const uint16_t *original, const 
         error->within_sigma += in_sigma <= 1;
         error->sum_squares += (long double)(off * off);
         error->sum_sigma_squares += (long double)in_sigma * in_sigma;
+        in_sigma = fmin(in_sigma, LOSSY_CAP);
+        error->sum_capped_squares += (long double)in_sigma * in_sigma;
     }
     error->voxels += n;
+}
+
+double lossy_error_capped_rms(const struct lossy_error *error)
+{
+    return error->voxels > 0 ? sqrt((double)error->sum_capped_squares / (double)error->voxels) : 0;
 }
 
 static bool near(double a, double b)

@@ -4,6 +4,7 @@
 #define SQYFS_BENCH_LOSSY_MEASURE_H
 
 #include "codec/sqy.h"
+#include "lossy_error.h"
 #include "lossy_rows.h"
 #include "measure.h"
 
@@ -15,7 +16,8 @@ struct lossy_measure {
     struct measure_speed encode, decode;         /* MB of voxels per CPU second, one thread */
     struct measure_speed encode_all, decode_all; /* MB of voxels per second, all threads */
     struct sqy_receipt receipt;
-    bool agrees; /* the receipt, with errors counted anew */
+    double capped; /* rms in sigma, of errors none of which counts for more than LOSSY_CAP sigma */
+    bool agrees;   /* the receipt, with errors counted anew */
 };
 
 struct lossy_options {

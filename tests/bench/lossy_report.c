@@ -23,8 +23,8 @@ static void print_row(const struct lossy_row *row, const struct lossy_measure *m
     print_speed(&m->encode, 17);
     print_speed(&m->decode, 17);
     printf("  %6.0f  %6.0f", m->encode_all.median, m->decode_all.median);
-    printf("  %7.3f  %8.2f  %8.2f  %6.1f%s\n", sqy_receipt_rms_sigma(receipt), receipt->max_sigma,
-           sqy_receipt_rms(receipt), sqy_receipt_psnr(receipt),
+    printf("  %7.3f  %7.3f  %8.2f  %8.2f  %6.1f%s\n", sqy_receipt_rms_sigma(receipt), m->capped,
+           receipt->max_sigma, sqy_receipt_rms(receipt), sqy_receipt_psnr(receipt),
            m->agrees ? "" : "  RECEIPT IS WRONG");
 }
 
@@ -39,10 +39,10 @@ void lossy_report_print(const struct volume *volume, const struct sqy_noise *noi
                noise->read);
     else
         printf("; no noise was found: sigma is 1 count\n");
-    printf("  %-50s %7s  %-17s  %-17s  %6s  %6s  %7s  %8s  %8s  %6s\n", "", "", "a core: encode",
-           "decode", "all:", "", "rms", "max", "rms", "PSNR");
-    printf("  %-50s %7s  %-17s  %-17s  %6s  %6s  %7s  %8s  %8s  %6s\n", "", "ratio", "MB/s", "MB/s",
-           "encode", "decode", "sigma", "sigma", "counts", "dB");
+    printf("  %-50s %7s  %-17s  %-17s  %6s  %6s  %7s  %7s  %8s  %8s  %6s\n", "", "",
+           "a core: encode", "decode", "all:", "", "rms", "capped", "max", "rms", "PSNR");
+    printf("  %-50s %7s  %-17s  %-17s  %6s  %6s  %7s  %7s  %8s  %8s  %6s\n", "", "ratio", "MB/s",
+           "MB/s", "encode", "decode", "sigma", "sigma", "sigma", "counts", "dB");
     for (unsigned i = 0; i < rows->n; i++)
         print_row(&rows->list[i], &measures[i]);
     fflush(stdout);
@@ -56,7 +56,7 @@ void lossy_report_csv_head(FILE *csv)
                  "encode_mb_s,encode_lowest,encode_highest,decode_mb_s,decode_lowest,"
                  "decode_highest,encode_all_mb_s,encode_all_lowest,encode_all_highest,"
                  "decode_all_mb_s,decode_all_lowest,decode_all_highest,rms_sigma,max_sigma,"
-                 "rms_counts,max_counts,within_sigma,psnr_db,offset,gain,read\n");
+                 "rms_counts,max_counts,within_sigma,psnr_db,rms_capped_sigma,offset,gain,read\n");
 }
 
 static void csv_speed(FILE *csv, const struct measure_speed *speed)
@@ -101,6 +101,7 @@ static void csv_row(FILE *csv, const char *volume, size_t bytes, const struct lo
     csv_speed(csv, &m->encode_all);
     csv_speed(csv, &m->decode_all);
     csv_errors(csv, &m->receipt);
+    fprintf(csv, ",%.5f", m->capped);
 }
 
 void lossy_report_csv(FILE *csv, const struct volume *volume, const struct sqy_noise *noise,

@@ -26,107 +26,127 @@ static const char usage[] =
     "  --group N     planes coded at a time (what suits the pipeline, or 1)\n"
     "  --threads N   groups coded at the same time, 1 to 256 (1)\n";
 
-struct group {
-    void *coded; /* owned */
-    ssize_t len; /* or a negative errno */
-};
-
 struct job {
     struct sqy_pipeline *pipeline;
     struct sqy_box box; /* a group; the last one may have fewer planes */
     unsigned threads;
-    void *mapped;
-    const uint8_t *in; /* the same */
-    size_t in_len, plane, n_planes, n_groups;
-    struct group *groups;
+    void *in; /* mapped */
+    size_t in_len;
+    int out;
+    size_t plane, n_planes, n_groups;
     atomic_size_t next;
+    pthread_mutex_t lock; /* guards what follows */
+    pthread_cond_t moved;
+    size_t written; /* groups */
+    int error;      /* the first; the rest is left out then */
 };
 
-static ssize_t encode(struct job *job, struct sqy_ctx *ctx, const struct sqy_box *box,
-                      const void *in, void *out, size_t cap)
+/* Of a thread; nothing is allocated for a group. */
+struct room {
+    struct sqy_ctx *ctx;
+    void *coded;
+    size_t cap;
+};
+
+static ssize_t encode(struct job *job, struct room *room, const struct sqy_box *box,
+                      const void *voxels)
 {
     struct sqy_pipeline *used = NULL;
     if (!sqy_pipeline_needs_volume(job->pipeline))
-        return sqy_encode_lossy(ctx, job->pipeline, box, in, out, cap);
-    ssize_t len = sqy_encode_volume(ctx, job->pipeline, box, in, out, cap, &used);
+        return sqy_encode_lossy(room->ctx, job->pipeline, box, voxels, room->coded, room->cap);
+    ssize_t len =
+        sqy_encode_volume(room->ctx, job->pipeline, box, voxels, room->coded, room->cap, &used);
     sqy_pipeline_free(&used);
     return len;
 }
 
-/* `room` is the thread's own; what was coded is copied, for it is far smaller. */
-static struct group code_group(struct job *job, struct sqy_ctx *ctx, size_t index, void *room,
-                               size_t cap)
+static int write_all(int fd, const char *data, size_t len)
+{
+    while (len > 0) {
+        ssize_t n = write(fd, data, len);
+        if (n < 0)
+            return -errno;
+        data += n;
+        len -= (size_t)n;
+    }
+    return 0;
+}
+
+/* Coded bytes, or a negative errno. */
+static ssize_t code_group(struct job *job, struct room *room, size_t index)
 {
     struct sqy_box box = job->box;
     size_t first = index * box.planes;
     if (job->n_planes - first < box.planes)
         box.planes = (uint32_t)(job->n_planes - first);
-    struct group group = {.len = encode(job, ctx, &box, job->in + first * job->plane, room, cap)};
-    if (group.len > 0 && (group.coded = malloc((size_t)group.len)) == NULL)
-        group.len = -ENOMEM;
-    if (group.len > 0)
-        memcpy(group.coded, room, (size_t)group.len);
-    return group;
+    return encode(job, room, &box, (const char *)job->in + first * job->plane);
+}
+
+/* Waits for those before it. */
+static void put_group(struct job *job, size_t index, const void *coded, ssize_t len)
+{
+    pthread_mutex_lock(&job->lock);
+    while (job->written < index)
+        pthread_cond_wait(&job->moved, &job->lock);
+    bool good = job->error == 0 && len > 0;
+    pthread_mutex_unlock(&job->lock);
+    int r = good ? write_all(job->out, coded, (size_t)len) : (int)(len < 0 ? len : 0);
+    pthread_mutex_lock(&job->lock);
+    if (job->error == 0)
+        job->error = r;
+    job->written++;
+    pthread_cond_broadcast(&job->moved);
+    pthread_mutex_unlock(&job->lock);
 }
 
 static void *worker(void *opaque)
 {
     struct job *job = opaque;
-    size_t cap = sqy_encode_bound(job->pipeline, &job->box);
-    void *room = malloc(cap);
-    struct sqy_ctx *ctx = NULL;
-    int r = room == NULL ? -ENOMEM : sqy_ctx_create(&ctx);
+    struct room room = {.cap = sqy_encode_bound(job->pipeline, &job->box)};
+    room.coded = malloc(room.cap);
+    int r = room.coded == NULL ? -ENOMEM : sqy_ctx_create(&room.ctx);
     for (size_t i; (i = atomic_fetch_add(&job->next, 1)) < job->n_groups;)
-        job->groups[i] = r < 0 ? (struct group){.len = r} : code_group(job, ctx, i, room, cap);
-    sqy_ctx_free(&ctx);
-    free(room);
+        put_group(job, i, room.coded, r < 0 ? r : code_group(job, &room, i));
+    sqy_ctx_free(&room.ctx);
+    free(room.coded);
     return NULL;
 }
 
-static int code_all(struct job *job)
+static void code_all(struct job *job)
 {
     pthread_t threads[MAX_THREADS];
     unsigned n = 0;
-    job->groups = calloc(job->n_groups, sizeof(*job->groups));
-    if (job->groups == NULL)
-        return -ENOMEM;
     while (n < job->threads - 1 && pthread_create(&threads[n], NULL, worker, job) == 0)
         n++;
     worker(job);
     for (unsigned i = 0; i < n; i++)
         pthread_join(threads[i], NULL);
-    return 0;
 }
 
-static int write_all(const struct job *job, const char *path)
+static int map_in(struct job *job, const char *path)
 {
-    FILE *out = fopen(path, "wb");
-    int r = out == NULL ? -errno : 0;
-    for (size_t i = 0; i < job->n_groups; i++) {
-        const struct group *group = &job->groups[i];
-        if (r == 0 && group->len < 0)
-            r = (int)group->len;
-        if (r == 0 && fwrite(group->coded, 1, (size_t)group->len, out) != (size_t)group->len)
-            r = -EIO;
-        free(group->coded);
+    struct stat st;
+    int r = 0, fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0 || fstat(fd, &st) < 0)
+        r = -errno;
+    if (r == 0) {
+        job->in_len = (size_t)st.st_size;
+        job->n_planes = job->in_len / job->plane;
+        job->in = mmap(NULL, job->in_len, PROT_READ, MAP_PRIVATE | MAP_POPULATE, fd, 0);
+        r = job->in == MAP_FAILED ? -errno : 0;
     }
-    if (out != NULL && fclose(out) != 0 && r == 0)
-        r = -EIO;
+    if (fd >= 0)
+        close(fd);
     return r;
 }
 
-static int map(struct job *job, const char *path)
+static int open_files(struct job *job, const char *in, const char *out)
 {
-    struct stat st;
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0 || fstat(fd, &st) < 0)
-        return -errno;
-    job->in_len = (size_t)st.st_size;
-    void *at = mmap(NULL, job->in_len, PROT_READ, MAP_PRIVATE | MAP_POPULATE, fd, 0);
-    close(fd);
-    job->mapped = at;
-    job->in = at;
-    return at == MAP_FAILED ? -errno : 0;
+    int r = map_in(job, in);
+    if (r < 0)
+        return r;
+    job->out = open(out, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+    return job->out < 0 ? -errno : 0;
 }
 
 static int run(struct job *job, const char *in, const char *out)
@@ -136,20 +156,20 @@ static int run(struct job *job, const char *in, const char *out)
     job->plane = sqy_box_bytes(&plane);
     if (job->plane == 0)
         return -EINVAL;
-    int r = map(job, in);
-    if (r < 0)
-        return r;
     if (job->box.planes == 0)
         job->box.planes = sqy_pipeline_group(job->pipeline);
     if (job->box.planes == 0)
         job->box.planes = 1;
-    job->n_planes = job->in_len / job->plane;
-    job->n_groups = (job->n_planes + job->box.planes - 1) / job->box.planes;
-    r = code_all(job);
-    if (r == 0)
-        r = write_all(job, out);
-    free(job->groups);
-    munmap(job->mapped, job->in_len);
+    int r = open_files(job, in, out);
+    if (r == 0) {
+        job->n_groups = (job->n_planes + job->box.planes - 1) / job->box.planes;
+        code_all(job);
+        r = job->error;
+    }
+    if (job->in != MAP_FAILED)
+        munmap(job->in, job->in_len);
+    if (job->out >= 0 && close(job->out) < 0 && r == 0)
+        r = -errno;
     return r;
 }
 
@@ -192,7 +212,12 @@ int main(int argc, char **argv)
         {"threads", required_argument, NULL, 't'},
         {NULL, 0, NULL, 0},
     };
-    struct job job = {.box = {.type = SQY_UINT16, .spp = 1}, .threads = 1};
+    struct job job = {.box = {.type = SQY_UINT16, .spp = 1},
+                      .threads = 1,
+                      .in = MAP_FAILED,
+                      .out = -1,
+                      .lock = PTHREAD_MUTEX_INITIALIZER,
+                      .moved = PTHREAD_COND_INITIALIZER};
     int c;
     bool good = true;
     while (good && (c = getopt_long(argc, argv, "p:", longs, NULL)) != -1)

@@ -97,7 +97,7 @@ report() { # of compare()
         what="wall seconds, $threads threads"
     fi
     awk -v w="$codec $settings $bits bits: times ffmpeg, $what" -v a="$(median ours $column)" -v b="$(median theirs $column)" 'BEGIN {
-        printf "  %-28s %-66s %9.3f  wanted >= 1 %s\n", "planes of embryo", w, b / a, b >= a ? "met" : "MISSED" }' >>"$out/lossy.bars"
+        printf "  %-28s %-66s %9.3f  wanted >= 1 %s\n", "planes of embryo", w, b / a, (b >= a ? "met" : "MISSED") }' >>"$out/lossy.bars"
 }
 
 most=128

@@ -15,17 +15,18 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PATCH       8u /* residuals of a patch, by as many rows */
-#define PATCH_N     (PATCH * PATCH)
-#define MARGIN      2u /* voxels more than residuals, both ways */
-#define MAX_VOXELS  ((PATCH + MARGIN) * (PATCH + MARGIN))
-#define BOX_PATCHES 4096u      /* looked at in one box */
-#define MAX_PATCHES (1u << 15) /* remembered */
-#define MIN_PATCHES 48u        /* some thousand voxels */
-#define BINS        48u        /* of brightness, by its range; and as many again by numbers */
-#define BIN_PATCHES 24u        /* at least */
-#define CHANCE      6          /* standard deviations of a patch's mean */
-#define ROUNDS      6u
+#define PATCH        8u /* residuals of a patch, by as many rows */
+#define PATCH_N      (PATCH * PATCH)
+#define MARGIN       2u /* voxels more than residuals, both ways */
+#define MAX_VOXELS   ((PATCH + MARGIN) * (PATCH + MARGIN))
+#define BOX_PATCHES  4096u      /* looked at in one box */
+#define MAX_PATCHES  (1u << 15) /* remembered */
+#define MIN_PATCHES  48u        /* some thousand voxels */
+#define BINS         48u        /* of brightness, by its range; and as many again by numbers */
+#define BIN_PATCHES  24u        /* at least */
+#define MANY_PATCHES 200u
+#define CHANCE       6 /* standard deviations of a patch's mean */
+#define ROUNDS       6u
 
 #define CROWD 4u /* voxels of a patch */
 #define SPIKE 4  /* a residual of that part of all squares is no noise */
@@ -142,30 +143,69 @@ static struct residuals sum_residuals(const struct tiling *t, const int32_t *v)
     return sum;
 }
 
-/* False where it was drawn, not seen (masks, labels, what is saturated), and where one voxel is all there is
- * to see (a hot one). */
+/* How much of all residuals' squares a voxel at `i` of `n` in a row or column makes: they are 1, -2, 1. */
+static int32_t share(unsigned i, unsigned n)
+{
+    const unsigned end = i < n - 1 - i ? i : n - 1 - i;
+    return n == 1 || end == 0 ? 1 : end == 1 ? 5 : 6;
+}
+
+/* Of the voxels that make the residuals: where it becomes brighter, noise does so in step. */
+static double mean_of(const struct tiling *t, const int32_t *v)
+{
+    const unsigned wide = span(t->wide), high = span(t->high);
+    int64_t sum = 0, all = 0;
+    for (unsigned y = 0; y < high; y++) {
+        for (unsigned x = 0; x < wide; x++) {
+            const int32_t of = share(x, wide) * share(y, high);
+            sum += (int64_t)of * v[y * wide + x];
+            all += of;
+        }
+    }
+    return (double)sum / (double)all;
+}
+
+static double squares_around_mean(const int32_t *v, size_t n)
+{
+    int64_t sum = 0, squares = 0;
+    for (size_t i = 0; i < n; i++) {
+        const int64_t d = v[i] - v[0];
+        sum += d;
+        squares += d * d;
+    }
+    return (double)squares - (double)sum * (double)sum / (double)n;
+}
+
+/* Whether many voxels are as dark as can be, and the others far from it, all of them: the edge of a mask. */
+static bool is_edge(const int32_t *v, size_t n, int32_t max)
+{
+    int32_t min = v[0], next = INT32_MAX;
+    unsigned n_min = 0;
+    for (size_t i = 0; i < n; i++)
+        min = v[i] < min ? v[i] : min;
+    for (size_t i = 0; i < n; i++) {
+        n_min += v[i] == min;
+        next = v[i] > min && v[i] < next ? v[i] : next;
+    }
+    return n_min >= CROWD && next - min > max - next;
+}
+
+/* False where it was drawn, not seen (masks, labels, what is saturated), and where one voxel is all there
+ * is to see (a hot one). */
 static bool measure(const struct tiling *t, const int32_t *v, struct patch *out)
 {
     const size_t n = (size_t)span(t->wide) * span(t->high);
-    int64_t sum = 0, squares = 0;
-    int32_t max = v[0];
-    uint32_t n_max = 0;
-    for (size_t i = 0; i < n; i++) {
-        const int32_t d = v[i] - v[0];
-        sum += d;
-        squares += (int64_t)d * d;
-        n_max = v[i] > max ? 0 : n_max;
-        max = v[i] > max ? v[i] : max;
-        n_max += v[i] == max;
-    }
-    const double mean = (double)sum / (double)n, around = (double)squares - mean * (double)sum;
     const struct residuals left = sum_residuals(t, v);
-    *out = (struct patch){.mean = (float)(mean + v[0]),
-                          .max = (float)max,
-                          .n_max = n_max,
-                          .variance = {(float)((double)left.squares / t->norm[LAPLACIAN]),
-                                       (float)(around / t->norm[PLAIN])}};
-    return 2 * left.n_zero <= PATCH_N && left.largest < left.squares / SPIKE;
+    int32_t max = v[0];
+    *out = (struct patch){.mean = (float)mean_of(t, v)};
+    for (size_t i = 0; i < n; i++)
+        max = v[i] > max ? v[i] : max;
+    for (size_t i = 0; i < n; i++)
+        out->n_max += v[i] == max;
+    out->max = (float)max;
+    out->variance[LAPLACIAN] = (float)((double)left.squares / t->norm[LAPLACIAN]);
+    out->variance[PLAIN] = (float)(squares_around_mean(v, n) / t->norm[PLAIN]);
+    return 2 * left.n_zero <= PATCH_N && left.largest < left.squares / SPIKE && !is_edge(v, n, max);
 }
 
 static void remember(struct sqy_noise_fit *fit, const struct patch *patch)
@@ -208,12 +248,12 @@ struct line {
     double at_0, slope;
 };
 
+#define LEAST 0.01 /* of variance, counts squared: that of nothing */
+
 static double line_at(const struct line *line, double x)
 {
-    return line->at_0 + line->slope * x;
+    return fmax(line->at_0 + line->slope * x, LEAST);
 }
-
-#define LEAST 0.01 /* variance that a line is held above, counts squared: that of nothing */
 
 struct bin {
     size_t from, to; /* patches, in order of brightness */
@@ -256,29 +296,36 @@ static size_t drop_clipped(struct patch *patches, size_t n)
     return left;
 }
 
-/* Brightness as noise sees it: steps of it are wider where there is more. */
-static double stretched(const struct patch *patches, size_t i)
+#define DARK_PART 200 /* one in so many patches is taken for darker than the sensor in the dark */
+
+static double darkest(const struct patch *patches, size_t n)
 {
-    return sqrt((double)patches[i].mean - (double)patches[0].mean);
+    return patches[n / DARK_PART].mean;
 }
 
-/* `patches` in order of brightness, at least BIN_PATCHES. No bin is narrower than what chance makes of
+/* Brightness as noise sees it: steps of it are wider where there is more. */
+static double stretched(const struct patch *patches, size_t i, double dark)
+{
+    return sqrt(fmax((double)patches[i].mean - dark, 0));
+}
+
+/* `patches` in order of brightness, at least BIN_PATCHES. What is below the dark is no noise. No bin is narrower than what chance makes of
  * patches of one brightness: the slope would come out too low. */
 static void cut_bins(struct bins *bins, const struct patch *patches, size_t n,
                      const struct line *line)
 {
-    const double step = stretched(patches, n - 1) / BINS;
+    const double dark = darkest(patches, n), step = stretched(patches, n - 1, dark) / BINS;
     size_t from = 0;
     bins->n = 0;
     for (size_t i = 1; i <= n; i++) {
         const double wide = patches[i - 1].mean - patches[from].mean;
-        const bool full =
-            i - from >= n / BINS || stretched(patches, i - 1) - stretched(patches, from) > step;
+        const bool full = i - from >= n / BINS ||
+                          stretched(patches, i - 1, dark) - stretched(patches, from, dark) > step;
         const bool chance =
             wide * wide * MAX_VOXELS < CHANCE * CHANCE * line_at(line, patches[i - 1].mean);
         if (i < n && (i - from < BIN_PATCHES || !full || chance))
             continue;
-        if (i - from >= BIN_PATCHES)
+        if (i - from >= BIN_PATCHES && patches[(from + i) / 2].mean >= dark)
             bins->bin[bins->n++] = (struct bin){.from = from, .to = i};
         from = i;
     }
@@ -296,7 +343,7 @@ static void see(struct bin *bin, const struct patch *patches, const struct line 
     for (unsigned way = 0; way < WAYS; way++) {
         for (size_t i = 0; i < n; i++)
             room[i] = (float)(patches[i].variance[way] /
-                              fmax(line_at(line, patches[i].mean) / middle, 0.5));
+                              fmin(fmax(line_at(line, patches[i].mean) / middle, 0.5), 2));
         qsort(room, n, sizeof(*room), by_value);
         quiet = fmin(quiet, room[(size_t)(QUIET * (double)n)]);
         quietest = fmin(quietest, room[n / QUIETEST_PART] * QUIETEST);
@@ -312,10 +359,9 @@ static double weight(const struct bin *bin)
     return 1 / (0.05 * 0.05 + 0.5 * 0.5 / n);
 }
 
-/* Least squares. Bins far above the last line are structure. */
-static struct line draw(const struct bins *bins, const struct line *last)
+/* Least squares, from `low` on. Bins far above the last line are structure. */
+static struct line draw(const struct bins *bins, double low, const struct line *last)
 {
-    const double low = bins->bin[0].mean; /* x counts from there */
     double s = 0, sx = 0, sy = 0, sxx = 0, sxy = 0;
     for (size_t i = 0; i < bins->n; i++) {
         const struct bin *bin = &bins->bin[i];
@@ -337,14 +383,29 @@ static struct line draw(const struct bins *bins, const struct line *last)
     return (struct line){.at_0 = at_low - slope * low, .slope = slope};
 }
 
-/* No bin may be much quieter than the line says. */
+/* How much of the line there is at a bin, by far the most that can be. */
+static double part_of(const struct line *line, const struct bin *bin)
+{
+    const double slack = 1.1 + 1.5 / sqrt((double)(bin->to - bin->from));
+    return slack * bin->most / line_at(line, bin->mean);
+}
+
+static double middle_of(double a, double b, double c)
+{
+    return fmax(fmin(a, b), fmin(fmax(a, b), c));
+}
+
+/* Nothing may be much quieter than the line says: no bin of many patches, nor two of three others. */
 static struct line lower(const struct line *line, const struct bins *bins)
 {
     double factor = 1;
     for (size_t i = 0; i < bins->n; i++) {
-        const struct bin *bin = &bins->bin[i];
-        const double slack = 1.2 + 1.5 / sqrt((double)(bin->to - bin->from));
-        factor = fmin(factor, slack * bin->most / line_at(line, bin->mean));
+        const struct bin *bin = &bins->bin[i], *last = i ? bin - 1 : bin;
+        const struct bin *next = i + 1 < bins->n ? bin + 1 : bin;
+        const double part = part_of(line, bin);
+        factor = fmin(factor, bin->to - bin->from >= MANY_PATCHES
+                                  ? part
+                                  : middle_of(part, part_of(line, last), part_of(line, next)));
     }
     return (struct line){.at_0 = line->at_0 * factor, .slope = line->slope * factor};
 }
@@ -357,39 +418,13 @@ static struct line fit_line(const struct patch *patches, size_t n, float *room)
         cut_bins(&bins, patches, n, &line);
         for (size_t b = 0; b < bins.n; b++)
             see(&bins.bin[b], patches, &line, room);
-        line = draw(&bins, &line);
-#ifdef NOISE_DEBUG
-        if (round == ROUNDS - 1) {
-            printf("  line %g %g\n", line.at_0, line.slope);
-            for (size_t b = 0; b < bins.n; b++) {
-                struct bin *x = &bins.bin[b];
-                printf("   bin %zu mean %.1f line %.2f v %.2f:", x->to - x->from, x->mean,
-                       line_at(&line, x->mean), x->variance);
-                static const double qs[5] = {.02, .05, .1, .25, .5},
-                                    k19[5] = {.401 / .769, .491 / .769, .580 / .769, 1,
-                                              .9655 / .769},
-                                    k99[5] = {.726 / .901, .776 / .901, .823 / .901, 1,
-                                              .9933 / .901};
-                for (unsigned way = 0; way < WAYS; way++) {
-                    size_t nn = x->to - x->from;
-                    for (size_t i = 0; i < nn; i++)
-                        room[i] = (float)(patches[x->from + i].variance[way] /
-                                          line_at(&line, patches[x->from + i].mean));
-                    qsort(room, nn, sizeof(*room), by_value);
-                    printf(" %s", way ? "P" : "L");
-                    for (int k = 0; k < 5; k++)
-                        printf(" %.2f", room[(size_t)(qs[k] * nn)] / (way ? k99 : k19)[k]);
-                }
-                printf("\n");
-            }
-        }
-#endif
+        line = draw(&bins, darkest(patches, n), &line);
     }
     return lower(&line, &bins);
 }
 
-#define DARK_PART  200 /* one in so many patches is taken for darker than the sensor in the dark: */
-#define DARK_BELOW 2.58 /* standard deviations of a patch's mean that such a one is below it */
+#define DARK_BELOW                                                                                 \
+    2.58 /* standard deviations of its mean that one in DARK_PART patches is below all */
 
 static int conclude(struct patch *patches, size_t n, float *room, struct sqy_noise *out)
 {
@@ -398,12 +433,12 @@ static int conclude(struct patch *patches, size_t n, float *room, struct sqy_noi
         return -ENODATA;
     qsort(patches, n, sizeof(*patches), by_mean);
     const struct line line = fit_line(patches, n, room);
-    const double darkest = patches[n / DARK_PART].mean, brightest = patches[n - 1].mean;
-    const double dark = darkest + DARK_BELOW * sqrt(fmax(line_at(&line, darkest), 0) / MAX_VOXELS);
-    if (line_at(&line, brightest) < 1.0 / 12)
+    const double low = darkest(patches, n);
+    const double dark = low + DARK_BELOW * sqrt(line_at(&line, low) / MAX_VOXELS);
+    if (line_at(&line, patches[n - 1].mean) < 1.0 / 12)
         return -ENODATA;
-    *out = (struct sqy_noise){
-        .offset = dark, .gain = line.slope, .read = sqrt(fmax(line_at(&line, dark), 0))};
+    *out =
+        (struct sqy_noise){.offset = dark, .gain = line.slope, .read = sqrt(line_at(&line, dark))};
     return 0;
 }
 

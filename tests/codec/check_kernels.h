@@ -26,8 +26,8 @@ struct kernel_timed {
 };
 
 extern const struct kernel_check check_kernels_bytes[], check_kernels_residual[],
-    check_kernels_turns[];
+    check_kernels_turns[], check_kernels_noise[];
 extern const struct kernel_timed time_kernels_bytes[], time_kernels_residual[],
-    time_kernels_turns[];
+    time_kernels_turns[], time_kernels_noise[];
 
 #endif

@@ -62,7 +62,7 @@ static void run_check(void **state)
 static int check_all(void)
 {
     static const struct kernel_check *const tables[] = {check_kernels_bytes, check_kernels_residual,
-                                                        check_kernels_turns};
+                                                        check_kernels_turns, check_kernels_noise};
     static struct CMUnitTest tests[MOST_TESTS];
     static struct run runs[MOST_TESTS];
     size_t n = 0;
@@ -130,7 +130,7 @@ static void print_row(const struct kernel_timed *timed, struct timed_memory *m)
 static int time_all(const char *only)
 {
     static const struct kernel_timed *const tables[] = {time_kernels_bytes, time_kernels_residual,
-                                                        time_kernels_turns};
+                                                        time_kernels_turns, time_kernels_noise};
     struct timed_memory *m = calloc(1, sizeof(*m));
     uint64_t seed = 1;
     if (!m)

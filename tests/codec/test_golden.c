@@ -31,6 +31,17 @@ static struct bytes voxels_of(const struct entry *e)
     return util_read(util_path("%s/%s.raw", folder, e->type));
 }
 
+/* What a lossy pipeline made of the voxels lies beside the coded bytes. */
+static const char *decoded_path(const struct entry *e)
+{
+    return util_path("%s/%.*s.raw", folder, (int)strcspn(e->name, "."), e->name);
+}
+
+static struct bytes decoded_of(const struct entry *e)
+{
+    return util_exists(decoded_path(e)) ? util_read(decoded_path(e)) : voxels_of(e);
+}
+
 static struct sqy_box box_of(const struct entry *e)
 {
     struct sqy_box box = {.planes = 1, .rows = 1, .spp = 1};
@@ -47,7 +58,7 @@ static void check_box(struct sqy_ctx *ctx, const struct entry *e)
     struct sqy_pipeline *p = NULL;
     if (sqy_pipeline_parse(e->pipeline, &p, NULL) == -ENOTSUP)
         return; /* a library that this build lacks */
-    struct bytes want = voxels_of(e), coded = util_read(util_path("%s/%s", folder, e->name));
+    struct bytes want = decoded_of(e), coded = util_read(util_path("%s/%s", folder, e->name));
     const struct sqy_box box = box_of(e);
     const size_t len = sqy_box_bytes(&box);
     uint8_t *out = malloc(len);
@@ -126,6 +137,19 @@ static void test_volumes(void **state)
     assert_true(n >= 14);
 }
 
+static bool add_decoded(struct sqy_ctx *ctx, const struct sqy_pipeline *p,
+                        const struct sqy_box *box, const uint8_t *coded, ssize_t len,
+                        const struct entry *e)
+{
+    const size_t n = sqy_box_bytes(box);
+    uint8_t *decoded = malloc(n);
+    FILE *f = fopen(decoded_path(e), "wb");
+    bool good = f && len > 0 && sqy_decode(ctx, p, box, coded, (size_t)len, decoded) == 0 &&
+                fwrite(decoded, 1, n, f) == n;
+    free(decoded);
+    return (!f || !fclose(f)) && good;
+}
+
 static int add(char **arg)
 {
     struct entry e = {.name = ""};
@@ -143,7 +167,9 @@ static int add(char **arg)
     const struct sqy_box box = box_of(&e);
     const size_t bound = sqy_encode_bound(p, &box);
     uint8_t *coded = malloc(bound);
-    ssize_t got = sqy_encode(ctx, p, &box, voxels.data, coded, bound);
+    ssize_t got = sqy_encode_lossy(ctx, p, &box, voxels.data, coded, bound);
+    if (!sqy_pipeline_is_lossless(p) && !add_decoded(ctx, p, &box, coded, got, &e))
+        return 1;
     FILE *f = fopen(util_path("%s/%s", folder, e.name), "wb");
     if (got <= 0 || !f || fwrite(coded, 1, (size_t)got, f) != (size_t)got || fclose(f))
         return 1;

@@ -1,7 +1,9 @@
 /* libavcodec: libx264 and libx265 encode, its own decoders decode. The only file that knows it.
  *
- * Nothing is said on standard error: each context's messages are lowered below what the library's
- * log lets through (log_level_offset), which leaves the process's log as it is. */
+ * Nothing is said on standard error. Each codec's messages are lowered below what the library's log lets
+ * through (log_level_offset), in whatever thread they come; but a damaged stream makes helpers speak that
+ * know no codec. So the library's one log is wrapped, at first use: it keeps silent for threads that are
+ * inside a call of ours, and is as it was for all others. */
 #include "codec/video_check.h"
 #include "codec/video_decoder.h"
 #include "codec/video_encoder.h"
@@ -10,6 +12,7 @@
 #include <libavcodec/avcodec.h>
 #include <libavutil/opt.h>
 #include <libavutil/pixdesc.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,6 +21,33 @@
     128 /* added to each message's level: above all of them, and within the byte that counts */
 #define NO_GROUP (1 << 30) /* x264's and x265's "infinite" */
 #define RATE     25        /* pictures a second, as sqeazy has it; it means nothing */
+
+/* ---- silence ---- */
+
+static _Thread_local unsigned silent;
+static pthread_once_t log_once = PTHREAD_ONCE_INIT;
+
+static void log_unless_silent(void *context, int level, const char *format, va_list args)
+{
+    if (!silent)
+        av_log_default_callback(context, level, format, args);
+}
+
+static void set_log(void)
+{
+    av_log_set_callback(log_unless_silent);
+}
+
+static void be_silent(void)
+{
+    pthread_once(&log_once, set_log);
+    silent++;
+}
+
+static void be_loud(void)
+{
+    silent--;
+}
 
 static int error_of(int r)
 {
@@ -176,8 +206,10 @@ static int open_codec(struct av_encoder *e, const AVCodec *codec, const struct v
     av->gop_size = f->group ? (int)f->group : NO_GROUP;
     av->thread_count = (int)f->threads;
     int r = set_settings(av, f);
+    be_silent();
     if (r == 0 && avcodec_open2(av, codec, NULL) < 0)
         r = -ENOTSUP;
+    be_loud();
     return r;
 }
 
@@ -378,6 +410,16 @@ void video_decoder_close(struct video_decoder **decoder)
     *decoder = NULL;
 }
 
+/* Buffers come back from earlier pictures: what a damaged stream leaves out shall not show those. (What it
+ * leaves out is concealed, which is how h264 notices; take_frames() refuses that.) */
+static int get_clean_buffer(AVCodecContext *av, AVFrame *frame, int flags)
+{
+    int r = avcodec_default_get_buffer2(av, frame, flags);
+    for (int i = 0; r >= 0 && i < AV_NUM_DATA_POINTERS && frame->buf[i]; i++)
+        memset(frame->buf[i]->data, 0, frame->buf[i]->size);
+    return r;
+}
+
 static int open_decoder(struct video_decoder *d, const AVCodec *codec, unsigned width,
                         unsigned height)
 {
@@ -386,7 +428,8 @@ static int open_decoder(struct video_decoder *d, const AVCodec *codec, unsigned 
     av->thread_count = 1;
     av->flags |= AV_CODEC_FLAG_UNALIGNED; /* crop exactly */
     av->err_recognition = AV_EF_CRCCHECK | AV_EF_BITSTREAM | AV_EF_BUFFER | AV_EF_EXPLODE;
-    av->error_concealment = 0;
+    av->get_buffer2 = get_clean_buffer;
+    av->strict_std_compliance = FF_COMPLIANCE_STRICT; /* pictures' order is not guessed */
     av->max_pixels = (int64_t)width * height;
     return avcodec_open2(av, codec, NULL) < 0 ? -ENOTSUP : 0;
 }
@@ -458,11 +501,9 @@ static int take_frames(struct video_decoder *d, video_take_fn *take, void *arg)
     return r == AVERROR(ENOMEM) ? -ENOMEM : -EBADMSG;
 }
 
-int video_decoder_send(struct video_decoder *d, const uint8_t *data, size_t len,
-                       video_take_fn *take, void *arg)
+static int send_unit(struct video_decoder *d, const uint8_t *data, size_t len, video_take_fn *take,
+                     void *arg)
 {
-    if (len > INT_MAX - AV_INPUT_BUFFER_PADDING_SIZE)
-        return -EBADMSG;
     d->packet->data = (uint8_t *)(uintptr_t)data; /* has no buffer: the library copies it */
     d->packet->size = (int)len;
     int r = avcodec_send_packet(d->av, data ? d->packet : NULL);
@@ -472,7 +513,19 @@ int video_decoder_send(struct video_decoder *d, const uint8_t *data, size_t len,
     return take_frames(d, take, arg);
 }
 
+int video_decoder_send(struct video_decoder *d, const uint8_t *data, size_t len,
+                       video_take_fn *take, void *arg)
+{
+    if (len > INT_MAX - AV_INPUT_BUFFER_PADDING_SIZE)
+        return -EBADMSG;
+    be_silent();
+    int r = send_unit(d, data, len, take, arg);
+    be_loud();
+    return r;
+}
+
 void video_decoder_reset(struct video_decoder *d)
 {
     avcodec_flush_buffers(d->av);
+    d->av->has_b_frames = 0; /* what it has come to expect of one stream it shall not of the next */
 }

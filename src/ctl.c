@@ -8,8 +8,9 @@
 #include "ctl/say.h"
 
 static const struct command *const commands[] = {
-    &encode_command,  &decode_command, &info_command,  &verify_command,  &ls_command,
-    &reindex_command, &drain_command,  &stats_command, &compact_command, &bench_command,
+    &encode_command,  &decode_command,  &info_command,   &verify_command,
+    &ls_command,      &reindex_command, &drain_command,  &stats_command,
+    &compact_command, &bench_command,   &codecs_command,
 };
 
 #define N_COMMANDS (sizeof(commands) / sizeof(commands[0]))

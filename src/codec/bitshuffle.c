@@ -46,6 +46,7 @@ static int bitshuffle_undo(struct sqy_ctx *ctx, const struct stage *stage,
 
 const struct stage_desc stage_desc_bitshuffle = {
     .name = "bitshuffle",
+    .about = "bits of blocks of samples, sorted by weight",
     .class = STAGE_FILTER,
     .args = {{.name = "block_size", .min = 0, .max = 1 << 30, .def = 0, .multiple_of = 8}},
     .upstream = true,

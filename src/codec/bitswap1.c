@@ -60,6 +60,7 @@ static int bitswap1_undo(struct sqy_ctx *ctx, const struct stage *stage, const s
 
 const struct stage_desc stage_desc_bitswap1 = {
     .name = "bitswap1",
+    .about = "bit planes, the highest first",
     .class = STAGE_FILTER,
     .args = {{.name = "num_bits_per_plane", .min = 1, .max = 1, .def = 1}},
     .upstream = true,

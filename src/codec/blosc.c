@@ -75,6 +75,7 @@ static int blosc_decode(struct sqy_ctx *ctx, const struct stage *stage,
 
 const struct stage_desc stage_desc_blosc = {
     .name = "blosc",
+    .about = "c-blosc 1 buffers",
     .class = STAGE_SINK,
     .args =
         {
@@ -91,6 +92,7 @@ const struct stage_desc stage_desc_blosc = {
 
 const struct stage_desc stage_desc_blosc = {
     .name = "blosc",
+    .about = "c-blosc 1 buffers",
     .class = STAGE_SINK,
     .missing = "this build has no blosc",
 };

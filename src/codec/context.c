@@ -343,6 +343,7 @@ static int context_decode(struct sqy_ctx *ctx, const struct stage *stage, const 
 
 const struct stage_desc stage_desc_context = {
     .name = "context",
+    .about = "predicts from many neighbours, codes by contexts; slow, for archives",
     .class = STAGE_SINK,
     .sizes = 1 | 2,
     .bound_box = context_bound,

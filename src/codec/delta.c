@@ -128,6 +128,7 @@ static size_t delta_grain(const struct stage *stage, size_t size)
 
 const struct stage_desc stage_desc_delta = {
     .name = "delta",
+    .about = "difference to the sample before",
     .class = STAGE_FILTER,
     .args = {[ARG_ZIGZAG] = {.name = "zigzag", .min = 0, .max = 1, .def = 0}},
     .sizes = 1 | 2 | 4 | 8,

@@ -94,6 +94,7 @@ static int diff3x3x1_undo(struct sqy_ctx *ctx, const struct stage *stage, const 
 
 const struct stage_desc stage_desc_diff3x3x1 = {
     .name = "diff3x3x1",
+    .about = "difference to the mean of nine in the plane before",
     .class = STAGE_FILTER,
     .upstream = true,
     .misread = true, /* by more than one thread */

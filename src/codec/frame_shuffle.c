@@ -64,6 +64,7 @@ static int frame_shuffle_undo(struct sqy_ctx *ctx, const struct stage *stage,
 
 const struct stage_desc stage_desc_frame_shuffle = {
     .name = "frame_shuffle",
+    .about = "planes, sorted by brightness",
     .class = STAGE_FILTER,
     .args =
         {

@@ -300,6 +300,7 @@ static int interlace_decode(struct sqy_ctx *ctx, const struct stage *stage, cons
 
 const struct stage_desc stage_desc_interlace = {
     .name = "interlace",
+    .about = "predicts in columns of turns and codes what is left; the default",
     .class = STAGE_SINK,
     .args = {[ARG_ENTROPY] = {.name = "entropy", .min = 0, .max = 1, .def = 1}},
     .sizes = 1 | 2,

@@ -206,6 +206,7 @@ static int lz4_decode(struct sqy_ctx *ctx, const struct stage *stage, const stru
 
 const struct stage_desc stage_desc_lz4 = {
     .name = "lz4",
+    .about = "LZ4 frames",
     .class = STAGE_SINK,
     .args =
         {

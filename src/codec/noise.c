@@ -224,6 +224,7 @@ static int noise_undo(struct sqy_ctx *ctx, const struct stage *stage, const stru
 
 const struct stage_desc stage_desc_noise = {
     .name = "noise",
+    .about = "steps of the noise that each value has",
     .class = STAGE_FILTER,
     .args =
         {

@@ -34,6 +34,7 @@ static int pass_through_decode(struct sqy_ctx *ctx, const struct stage *stage,
 
 const struct stage_desc stage_desc_pass_through = {
     .name = "pass_through",
+    .about = "the bytes as they are",
     .class = STAGE_SINK,
     .upstream = true,
     .bound = pass_through_bound,

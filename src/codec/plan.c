@@ -19,7 +19,7 @@ int plan_make(struct plan *plan, const struct sqy_pipeline *pipeline, enum sqy_t
         const struct stage *stage = &pipeline->stages[i];
         if (plan->sink == &pipeline->stages[i ? i - 1 : 0]) {
             plan->tail = stage;
-        } else if (stage->desc->encode_box && !(stage->desc->sizes & size)) {
+        } else if (stage->desc->encode_box && !takes(stage->desc, type, size)) {
             if (stage->desc->lossy)
                 return -ENOTSUP;
             if (size && !shuffled)

@@ -166,6 +166,7 @@ static int quantiser_undo(struct sqy_ctx *ctx, const struct stage *stage, const 
 
 const struct stage_desc stage_desc_quantiser = {
     .name = "quantiser",
+    .about = "at most 256 values, chosen by how often they occur",
     .class = STAGE_FILTER,
     .args =
         {

@@ -50,6 +50,7 @@ static int raster_reorder_undo(struct sqy_ctx *ctx, const struct stage *stage,
 
 const struct stage_desc stage_desc_raster_reorder = {
     .name = "raster_reorder",
+    .about = "cubes, one after the other",
     .class = STAGE_FILTER,
     .args = {[ARG_TILE_SIZE] = {.name = "tile_size", .min = 1, .max = 1 << 20, .def = 0}},
     .upstream = true,

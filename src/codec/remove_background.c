@@ -18,6 +18,7 @@ static int remove_background_apply(struct sqy_ctx *ctx, const struct stage *stag
 
 const struct stage_desc stage_desc_remove_background = {
     .name = "remove_background",
+    .about = "subtracts a threshold",
     .class = STAGE_FILTER,
     .args = {[ARG_THRESHOLD] = {.name = "threshold", .min = 0, .max = UINT16_MAX, .def = 0}},
     .upstream = true,

@@ -6,6 +6,7 @@ enum { ARG_THRESHOLD, ARG_FRACTION };
 
 const struct stage_desc stage_desc_rmbkrd_neighbor5x5x5 = {
     .name = "rmbkrd_neighbor5x5x5",
+    .about = "sets to 0 what has dark neighbours",
     .class = STAGE_FILTER,
     .args =
         {

@@ -87,6 +87,7 @@ static int rmestbkrd_apply(struct sqy_ctx *ctx, const struct stage *stage,
 
 const struct stage_desc stage_desc_rmestbkrd = {
     .name = "rmestbkrd",
+    .about = "subtracts an estimated background",
     .class = STAGE_FILTER,
     .upstream = true,
     .sizes = 1 | 2,

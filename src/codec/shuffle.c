@@ -26,6 +26,7 @@ static int shuffle_undo(struct sqy_ctx *ctx, const struct stage *stage, const st
 
 const struct stage_desc stage_desc_shuffle = {
     .name = "shuffle",
+    .about = "bytes of samples, sorted by weight",
     .class = STAGE_FILTER,
     .sizes = 1 | 2 | 4 | 8,
     .grain = shuffle_grain,

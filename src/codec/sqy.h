@@ -144,6 +144,18 @@ enum sqy_carriage {
 };
 SQY_API enum sqy_carriage sqy_pipeline_carriage(const struct sqy_pipeline *pipeline);
 
+/* What pipelines can be made of here. */
+struct sqy_stage_info {
+    const char *name, *about; /* `about`: what it does, a few words */
+    bool is_sink, is_lossless, is_sqeazy, can_write, can_read;
+};
+/* Row 0, 1, ...; false after the last. */
+SQY_API bool sqy_stage_info(unsigned index, struct sqy_stage_info *out);
+/* Lines, each with its '\n', of what this build and this machine have for it, or lack; "" where there is
+ * nothing to say. Of video it is tried: small pictures are encoded, decoded and compared. 0 or -ENOMEM.
+ * Caller frees *out, with free(). */
+SQY_API int sqy_stage_notes(unsigned index, char **out);
+
 /* ---- coding ---- */
 
 struct sqy_ctx;

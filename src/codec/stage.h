@@ -68,6 +68,7 @@ struct stage_desc {
     struct stage_arg args[STAGE_MAX_ARGS]; /* ends at a NULL name */
     bool upstream;                         /* sqeazy 0.7.2 has it */
     bool misread;                          /* ... but does not decode it rightly on every machine */
+    const char *about;   /* what it does, a few words */
     const char *missing; /* why no pipeline can have it in this build; NULL: it can */
     /* Brings arguments that depend on each other into their canonical values; may be NULL. */
     void (*normalise)(struct stage *stage);
@@ -131,6 +132,10 @@ struct stage_desc {
     unsigned (*group)(const struct stage *stage);
     /* Changes its arguments so that about half as much is lost; false where it cannot. NULL: it never can. */
     bool (*finer)(struct stage *stage);
+    /* Whether it can be written on this machine; NULL: where there is something that writes it. */
+    bool (*can_write)(void);
+    /* As sqy_stage_notes(); NULL: there is nothing to say. */
+    void (*notes)(const struct stage_desc *desc, FILE *f);
     /* Frees what ctx_state() of this stage holds; NULL where it holds nothing. */
     void (*free_state)(void *state);
 };

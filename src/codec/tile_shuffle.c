@@ -64,6 +64,7 @@ static int tile_shuffle_undo(struct sqy_ctx *ctx, const struct stage *stage,
 
 const struct stage_desc stage_desc_tile_shuffle = {
     .name = "tile_shuffle",
+    .about = "cubes, sorted by brightness",
     .class = STAGE_FILTER,
     .args =
         {

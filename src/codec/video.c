@@ -7,6 +7,7 @@
 #include "codec/nvenc.h"
 #include "codec/video_args.h"
 #include "codec/video_check.h"
+#include "codec/video_notes.h"
 #include "codec/video_planes.h"
 
 #include <errno.h>
@@ -64,9 +65,6 @@ static unsigned round_up(uint64_t n, unsigned to)
  * large or has such samples. */
 static int layout_init(struct video_layout *l, const struct stage *stage, const struct shape *shape)
 {
-    const enum sqy_type type = shape->type;
-    if (type != SQY_UINT8 && type != SQY_INT8 && type != SQY_UINT16 && type != SQY_INT16)
-        return -ENOTSUP;
     if (shape->rows > PIC_MAX || shape->width > PIC_MAX || shape->planes > PLANES_MAX)
         return -ENOTSUP;
     *l = (struct video_layout){.rows = shape->rows, .width = shape->width, .size = shape->size};
@@ -395,18 +393,37 @@ static int video_decode(struct sqy_ctx *ctx, const struct stage *stage, const st
     return r;
 }
 
-#define VIDEO_STAGE(called)                                                                        \
-    {                                                                                              \
-        .name = called, .class = STAGE_SINK, .args = VIDEO_ARGS, .upstream = true,                 \
-        .parse_args = video_args_parse, .print_args = video_args_print,                            \
-        .check_encoder = video_check_stage, .sizes = 1 | 2, .lossy = true, .lossy_boxes = true,    \
-        .bound_box = video_bound, .encode_box = video_encode, .decode_box = video_decode,          \
-        .decodes_prefix = true, .group = video_args_group, .finer = video_args_finer,              \
-        .free_state = state_free,                                                                  \
-    }
+#define VIDEO_COMMON                                                                               \
+    .class = STAGE_SINK, .args = VIDEO_ARGS, .upstream = true, .parse_args = video_args_parse,     \
+    .print_args = video_args_print, .check_encoder = video_check_stage, .sizes = 1 | 2,            \
+    .types = 1u << SQY_UINT8 | 1u << SQY_INT8 | 1u << SQY_UINT16 | 1u << SQY_INT16, .lossy = true, \
+    .lossy_boxes = true, .bound_box = video_bound, .encode_box = video_encode,                     \
+    .decode_box = video_decode, .decodes_prefix = true, .group = video_args_group,                 \
+    .finer = video_args_finer, .notes = video_notes, .free_state = state_free
 
-const struct stage_desc stage_desc_h264 = VIDEO_STAGE("h264");
-const struct stage_desc stage_desc_hevc = VIDEO_STAGE("hevc");
+static bool has_h264_encoder(void)
+{
+    return video_av_has_encoder(VIDEO_H264);
+}
+
+static bool has_hevc_encoder(void)
+{
+    return video_av_has_encoder(VIDEO_HEVC);
+}
+
+const struct stage_desc stage_desc_h264 = {
+    .name = "h264",
+    .about = "video, a picture a plane",
+    VIDEO_COMMON,
+    .can_write = has_h264_encoder,
+};
+
+const struct stage_desc stage_desc_hevc = {
+    .name = "hevc",
+    .about = "video, a picture a plane",
+    VIDEO_COMMON,
+    .can_write = has_hevc_encoder,
+};
 
 #else
 
@@ -414,6 +431,7 @@ const struct stage_desc stage_desc_hevc = VIDEO_STAGE("hevc");
 
 const struct stage_desc stage_desc_h264 = {
     .name = "h264",
+    .about = "video, a picture a plane",
     .class = STAGE_SINK,
     .upstream = true,
     .missing = MISSING,
@@ -421,6 +439,7 @@ const struct stage_desc stage_desc_h264 = {
 
 const struct stage_desc stage_desc_hevc = {
     .name = "hevc",
+    .about = "video, a picture a plane",
     .class = STAGE_SINK,
     .upstream = true,
     .missing = MISSING,

@@ -74,6 +74,7 @@ struct av_encoder {
 };
 
 static const char *const encoder_names[] = {[VIDEO_H264] = "libx264", [VIDEO_HEVC] = "libx265"};
+static const char *const decoder_names[] = {[VIDEO_H264] = "h264", [VIDEO_HEVC] = "hevc"};
 static const char *const own_params[] = {
     [VIDEO_H264] = "x264-params", [VIDEO_HEVC] = "x265-params"};
 
@@ -377,6 +378,22 @@ bool video_av_has_encoder(enum video_codec codec)
     return avcodec_find_encoder_by_name(encoder_names[codec]);
 }
 
+void video_av_describe(enum video_codec codec, char *line, size_t size)
+{
+    const unsigned v = avcodec_version();
+    const char *version = video_names_version(codec);
+    int at = snprintf(line, size, "libavcodec %u.%u.%u", AV_VERSION_MAJOR(v), AV_VERSION_MINOR(v),
+                      AV_VERSION_MICRO(v));
+    if (at > 0 && (size_t)at < size)
+        at += video_av_has_encoder(codec)
+                  ? snprintf(line + at, size - (size_t)at, ", encoder %s%s%s", encoder_names[codec],
+                             *version ? " " : "", version)
+                  : snprintf(line + at, size - (size_t)at, ", which has no %s to encode",
+                             encoder_names[codec]);
+    if (at > 0 && (size_t)at < size && !avcodec_find_decoder_by_name(decoder_names[codec]))
+        snprintf(line + at, size - (size_t)at, ", and no decoder");
+}
+
 int video_av_check(enum video_codec codec, const char *name, const char *value)
 {
     const AVCodec *found = avcodec_find_encoder_by_name(encoder_names[codec]);
@@ -438,7 +455,7 @@ int video_decoder_open(enum video_codec codec, unsigned width, unsigned height,
                        struct video_decoder **out)
 {
     /* by name: the machine may know others, which are for its GPU */
-    const AVCodec *found = avcodec_find_decoder_by_name(codec == VIDEO_H264 ? "h264" : "hevc");
+    const AVCodec *found = avcodec_find_decoder_by_name(decoder_names[codec]);
     if (!found)
         return -ENOTSUP;
     struct video_decoder *d = calloc(1, sizeof(*d));

@@ -19,10 +19,15 @@ int video_check_stage(const struct stage *stage, char culprit[STAGE_WORD_MAX],
  * where this build cannot say, for it was made without the encoder's header. */
 int video_names_check(enum video_codec codec, const char *name, const char *value);
 
+/* The encoder's version; "" where it is not known. */
+const char *video_names_version(enum video_codec codec);
+
 /* ---- video_av.c ---- */
 
 /* The same of libavcodec's own options; and whether it has the encoder at all. */
 int video_av_check(enum video_codec codec, const char *name, const char *value);
 bool video_av_has_encoder(enum video_codec codec);
+/* One line: the library, its encoder and its decoder. */
+void video_av_describe(enum video_codec codec, char *line, size_t size);
 
 #endif

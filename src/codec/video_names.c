@@ -9,6 +9,10 @@
 
 #include <x264.h>
 
+#define TEXT_OF(x)  #x
+#define TEXT(x)     TEXT_OF(x)
+#define VERSION_264 TEXT(X264_BUILD)
+
 static bool is_one_of(const char *const *names, const char *value)
 {
     while (*names && strcmp(*names, value) != 0)
@@ -35,6 +39,8 @@ static int check_x264(const char *name, const char *value)
 
 #else
 
+#define VERSION_264 ""
+
 static int check_x264(const char *name, const char *value)
 {
     (void)name, (void)value;
@@ -46,6 +52,11 @@ static int check_x264(const char *name, const char *value)
 #ifdef HAVE_X265
 
 #include <x265.h>
+
+static const char *version_265(void)
+{
+    return x265_version_str;
+}
 
 static int check_x265(const char *name, const char *value)
 {
@@ -69,6 +80,11 @@ static int check_x265(const char *name, const char *value)
 
 #else
 
+static const char *version_265(void)
+{
+    return "";
+}
+
 static int check_x265(const char *name, const char *value)
 {
     (void)name, (void)value;
@@ -80,4 +96,9 @@ static int check_x265(const char *name, const char *value)
 int video_names_check(enum video_codec codec, const char *name, const char *value)
 {
     return codec == VIDEO_H264 ? check_x264(name, value) : check_x265(name, value);
+}
+
+const char *video_names_version(enum video_codec codec)
+{
+    return codec == VIDEO_H264 ? VERSION_264 : version_265();
 }

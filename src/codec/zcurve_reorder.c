@@ -42,6 +42,7 @@ static int zcurve_reorder_undo(struct sqy_ctx *ctx, const struct stage *stage,
 
 const struct stage_desc stage_desc_zcurve_reorder = {
     .name = "zcurve_reorder",
+    .about = "cubes, one after the other",
     .class = STAGE_FILTER,
     .args = {[ARG_TILE_SIZE] =
                  {.name = "tile_size", .min = 2, .max = 128, .def = 2, .power_of_two = true}},

@@ -132,6 +132,7 @@ int huffman_decode(struct sqy_ctx *ctx, const uint8_t *in, size_t in_len, uint8_
 
 const struct stage_desc stage_desc_zstd = {
     .name = "zstd",
+    .about = "zstd frames",
     .class = STAGE_SINK,
     .args = {[ARG_LEVEL] = {.name = "level", .min = -100, .max = 22, .def = 1}},
     .carriage = SQY_CARRIAGE_ZSTD,

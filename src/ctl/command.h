@@ -21,6 +21,7 @@ struct command {
 };
 
 extern const struct command bench_command;
+extern const struct command codecs_command;
 extern const struct command compact_command;
 extern const struct command decode_command;
 extern const struct command drain_command;

@@ -20,7 +20,7 @@ import stacks
 
 SQYCTL = os.environ["SQYCTL"]
 SHARED = os.environ.get("SQYFS_SHARED", "")
-COMMANDS = ["encode", "decode", "info", "verify", "ls", "reindex", "drain", "stats", "compact", "bench"]
+COMMANDS = ["encode", "decode", "info", "verify", "ls", "reindex", "drain", "stats", "compact", "bench", "codecs"]
 PIPELINES = ["pass_through", "lz4", "bitswap1->lz4", "bitshuffle->lz4", "zstd(level=3)",
              "bitshuffle->zstd"]
 ODD_NAMES = [b"plain.tif", b"with space.tif", b"quote'\".tif", b"new\nline.tif", b"-dash.tif",
@@ -116,7 +116,8 @@ class Arguments(Place):
         self.misused("nonsense")
         self.misused("--nonsense")
         for command in COMMANDS:
-            self.misused(command)
+            if command != "codecs":
+                self.misused(command)
             self.misused(command, "--nonsense", "a", "b")
             self.misused(command, "-Z", "a", "b")
             if command not in ["verify", "bench"]:
@@ -129,6 +130,18 @@ class Arguments(Place):
             self.misused("encode", "a", "b", *option)
         for option in [["-p"], ["--raw"], ["--chunk"], ["--sample"], ["--seconds"], ["--csv"]]:
             self.misused("bench", "a", *option)
+
+    def test_codecs(self):
+        text = self.good("codecs").decode()
+        self.assertRegex(text, r"(?m)^zstd +sink +exact +- +write +read ")
+        stages = json.loads(self.good("codecs", "--json"))["stages"]
+        self.assertEqual([stage["name"] for stage in stages],
+                         [line.split()[0] for line in text.splitlines() if line[0] != " "])
+        for stage in stages:
+            if stage["name"] in ["h264", "hevc"]:
+                self.assertTrue(stage["notes"])
+                self.assertFalse(stage["lossless"])
+            self.assertTrue(stage["read"] or stage["notes"], stage)
 
     def test_wrong_values(self):
         plain = self.path("x")

@@ -678,8 +678,8 @@ static void what_is_due_is_found_in_order_and_summed(void **state)
 static void other_schemas_are_replaced(void **state)
 {
     static const char *const changes[] = {
-        "PRAGMA user_version = 3",
-        "PRAGMA user_version = 5",
+        "PRAGMA user_version = 4",
+        "PRAGMA user_version = 6",
         "PRAGMA user_version = 0",
         "PRAGMA application_id = 5",
         "ALTER TABLE stacks RENAME TO other",

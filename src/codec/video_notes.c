@@ -2,7 +2,6 @@
  * exact only where it was decoded and compared. */
 #include "codec/video_notes.h"
 
-#include "codec/nvenc.h"
 #include "codec/video_check.h"
 
 #include <stdlib.h>
@@ -65,11 +64,6 @@ static enum outcome try_bits(const char *name, unsigned bits)
     return outcome;
 }
 
-static void print_nvenc(void *file, const char *line)
-{
-    fprintf(file, "nvenc: %s\n", line);
-}
-
 void video_notes(const struct stage_desc *desc, FILE *f)
 {
     static const char *const words[] = {[CANNOT_WRITE] = "cannot be written",
@@ -81,5 +75,10 @@ void video_notes(const struct stage_desc *desc, FILE *f)
     fprintf(f, "%s\n", line);
     for (unsigned bits = 8; bits <= 12; bits += 2)
         fprintf(f, "%u bits: %s\n", bits, words[try_bits(desc->name, bits)]);
-    nvenc_describe(print_nvenc, f);
+#ifdef HAVE_NVENC
+    video_nvenc_describe(codec, line, sizeof(line));
+    fprintf(f, "nvenc: %s\n", line);
+#else
+    fputs("nvenc: not in this build\n", f);
+#endif
 }

@@ -2,6 +2,7 @@
  * exact only where it was decoded and compared. */
 #include "codec/video_notes.h"
 
+#include "codec/nvenc.h"
 #include "codec/video_check.h"
 
 #include <stdlib.h>
@@ -64,6 +65,11 @@ static enum outcome try_bits(const char *name, unsigned bits)
     return outcome;
 }
 
+static void print_line(void *f, const char *text)
+{
+    fprintf(f, "nvenc: %s\n", text);
+}
+
 void video_notes(const struct stage_desc *desc, FILE *f)
 {
     static const char *const words[] = {[CANNOT_WRITE] = "cannot be written",
@@ -75,10 +81,7 @@ void video_notes(const struct stage_desc *desc, FILE *f)
     fprintf(f, "%s\n", line);
     for (unsigned bits = 8; bits <= 12; bits += 2)
         fprintf(f, "%u bits: %s\n", bits, words[try_bits(desc->name, bits)]);
-#ifdef HAVE_NVENC
-    video_nvenc_describe(codec, line, sizeof(line));
-    fprintf(f, "nvenc: %s\n", line);
-#else
-    fputs("nvenc: not in this build\n", f);
-#endif
+    if (codec == VIDEO_HEVC)
+        return; /* what there is of a GPU is told once */
+    nvenc_describe(print_line, f);
 }

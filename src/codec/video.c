@@ -348,7 +348,10 @@ static int decode_units(struct video_decoder *decoder, enum video_codec codec,
                         const struct stage_coded *in, struct taker *taker)
 {
     const uint64_t planes = taker->shape->planes;
+    const bool is_all = !in->whole && !in->stale && !in->prefix;
     size_t at = 0;
+    if (is_all && in->len && !in->data[in->len - 1])
+        return -EBADMSG; /* no unit ends with a zero */
     for (uint64_t units = 0; units < planes || (in->prefix && taker->n < planes); units++) {
         if (at == in->len)
             break;
@@ -365,7 +368,7 @@ static int decode_units(struct video_decoder *decoder, enum video_codec codec,
     }
     if (taker->n < planes)
         return -EBADMSG;
-    return in->prefix || in->stale || stage_only_zeros(in, at) ? 0 : -EBADMSG;
+    return in->prefix || in->stale || at == in->len ? 0 : -EBADMSG; /* zeros go with the last */
 }
 
 static int video_decode(struct sqy_ctx *ctx, const struct stage *stage, const struct shape *shape,

@@ -317,6 +317,122 @@ static void test_finer_ends_without_loss(void **state)
     sqy_pipeline_free(&p);
 }
 
+/* Memory that ends with the bytes, for a sanitizer to see what is read behind them. */
+static int decode_copy(struct sqy_ctx *ctx, const struct sqy_pipeline *p, const struct sqy_box *box,
+                       const uint8_t *coded, size_t len, uint8_t *out)
+{
+    uint8_t *copy = malloc(len ? len : 1);
+    memcpy(copy, coded, len);
+    int r = sqy_decode(ctx, p, box, copy, len, out);
+    free(copy);
+    return r;
+}
+
+#define DAMAGE_STEP 5 /* bytes */
+
+static void check_damage(struct sqy_ctx *ctx, const char *text, enum sqy_type type, unsigned bits)
+{
+    const struct sqy_box box = {type, 3, 34, 30, 1};
+    const size_t len = sqy_box_bytes(&box);
+    struct sqy_pipeline *p = util_pipeline(text);
+    const size_t cap = sqy_encode_bound(p, &box);
+    uint8_t *in = malloc(len), *out = malloc(len), *coded = malloc(cap + 8);
+    fill_samples(in, &box, bits, BLOBS);
+    const ssize_t got = sqy_encode_lossy(ctx, p, &box, in, coded, cap);
+    assert_true(got > 0);
+    const size_t n = (size_t)got;
+    for (size_t i = 0; i < n; i += DAMAGE_STEP) {
+        int r = decode_copy(ctx, p, &box, coded, i, out);
+        if (r != -EBADMSG && (r != 0 || i + 8 < n))
+            fail_msg("%s: %zu of %zu bytes: %d", text, i, n, r);
+        coded[i] ^= (uint8_t)(1u << i / DAMAGE_STEP % 8);
+        r = decode_copy(ctx, p, &box, coded, n, out);
+        if (r != 0 && r != -EBADMSG)
+            fail_msg("%s: byte %zu of %zu changed: %d", text, i, n, r);
+        coded[i] ^= (uint8_t)(1u << i / DAMAGE_STEP % 8);
+    }
+    memset(coded + n, 0, 8);
+    assert_int_equal(decode_copy(ctx, p, &box, coded, n + 8, out), -EBADMSG);
+    memcpy(coded + n, "\0\0\0\1\6\1\1\1", 8);
+    assert_int_equal(decode_copy(ctx, p, &box, coded, n + 8, out), -EBADMSG);
+    assert_int_equal(decode_copy(ctx, p, &box, coded, n, out), 0);
+    free(in);
+    free(out);
+    free(coded);
+    sqy_pipeline_free(&p);
+}
+
+static void test_damage_is_an_error(void **state)
+{
+    (void)state;
+    struct sqy_ctx *ctx = util_ctx();
+    check_damage(ctx, "h264", SQY_UINT8, 8);
+    check_damage(ctx, "hevc(preset=ultrafast,qp=16)", SQY_UINT8, 8);
+    check_damage(ctx, "h264(preset=medium,qp=20,bits=10)", SQY_UINT16, 10);
+    check_damage(ctx, "hevc(preset=medium,qp=20,bits=12)", SQY_UINT16, 12);
+    sqy_ctx_free(&ctx);
+}
+
+/* A stream of larger pictures than the box may have is not begun. */
+static void test_pictures_of_another_size(void **state)
+{
+    (void)state;
+    static const char *const texts[] = {"h264", "hevc"};
+    const struct sqy_box large = {SQY_UINT8, 2, 1024, 1024, 1}, box = {SQY_UINT8, 2, 70, 80, 1};
+    const struct sqy_box more = {SQY_UINT8, 3, 1024, 1024, 1},
+                         fewer = {SQY_UINT8, 1, 1024, 1024, 1};
+    uint8_t *in = calloc(1, sqy_box_bytes(&large)), *out = malloc(sqy_box_bytes(&more));
+    for (size_t i = 0; i < 2; i++) {
+        struct sqy_ctx *ctx = util_ctx();
+        struct sqy_pipeline *p = util_pipeline(texts[i]);
+        const size_t cap = sqy_encode_bound(p, &large);
+        uint8_t *coded = malloc(cap);
+        ssize_t got = sqy_encode_lossy(ctx, p, &large, in, coded, cap);
+        assert_true(got > 0);
+        assert_int_equal(sqy_decode(ctx, p, &box, coded, (size_t)got, out), -EBADMSG);
+        assert_int_equal(sqy_decode(ctx, p, &more, coded, (size_t)got, out), -EBADMSG);
+        assert_int_equal(sqy_decode(ctx, p, &fewer, coded, (size_t)got, out), -EBADMSG);
+        assert_int_equal(sqy_decode(ctx, p, &large, coded, (size_t)got, out), 0);
+        free(coded);
+        sqy_pipeline_free(&p);
+        sqy_ctx_free(&ctx);
+    }
+    free(in);
+    free(out);
+}
+
+/* As sqeazy's files have them: several groups, and zeros may follow. */
+static void test_whole_volumes(void **state)
+{
+    (void)state;
+    static const char *const texts[] = {"h264", "hevc", "quantiser->h264(gop=4)", "quantiser->hevc",
+                                        "quantiser->h264(preset=medium,qp=0)"};
+    const struct sqy_box box = {SQY_UINT16, 21, 33, 47, 1};
+    const size_t len = sqy_box_bytes(&box);
+    uint8_t *in = malloc(len), *out = malloc(len);
+    fill_samples(in, &box, 7, BLOBS);
+    struct sqy_ctx *ctx = util_ctx();
+    for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+        struct sqy_pipeline *p = util_pipeline(texts[i]), *used;
+        const size_t cap = sqy_encode_bound(p, &box);
+        uint8_t *coded = calloc(1, cap + 16);
+        ssize_t got = sqy_encode_volume(ctx, p, &box, in, coded, cap, &used);
+        assert_true(got > 0);
+        struct sqy_header header = {.pipename = sqy_pipeline_text(used),
+                                    .type = box.type,
+                                    .rank = 3,
+                                    .shape = {box.planes, box.rows, box.width}};
+        assert_int_equal(sqy_decode_volume(ctx, &header, coded, (size_t)got + 16, out, len), 0);
+        assert_memory_equal(in, out, len);
+        free(coded);
+        sqy_pipeline_free(&p);
+        sqy_pipeline_free(&used);
+    }
+    free(in);
+    free(out);
+    sqy_ctx_free(&ctx);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -328,6 +444,9 @@ int main(void)
         cmocka_unit_test(test_what_cannot_be_coded_is_refused),
         cmocka_unit_test(test_rows_need_their_planes_only),
         cmocka_unit_test(test_finer_ends_without_loss),
+        cmocka_unit_test(test_damage_is_an_error),
+        cmocka_unit_test(test_pictures_of_another_size),
+        cmocka_unit_test(test_whole_volumes),
     };
 #ifndef HAVE_VIDEO
     puts("skipped: this build has no video");

@@ -22,6 +22,7 @@ struct sqy_ctx {
     void (*notice)(void *arg, const char *line); /* may be NULL */
     void *notice_arg;
     char noticed[SQY_NOTICE_MAX]; /* the last line told */
+    bool gpu;
 };
 
 int sqy_ctx_create(struct sqy_ctx **out)
@@ -76,6 +77,16 @@ void sqy_ctx_on_notice(struct sqy_ctx *ctx, void (*notice)(void *arg, const char
 {
     ctx->notice = notice;
     ctx->notice_arg = arg;
+}
+
+void sqy_ctx_use_gpu(struct sqy_ctx *ctx, bool use)
+{
+    ctx->gpu = use;
+}
+
+bool ctx_uses_gpu(const struct sqy_ctx *ctx)
+{
+    return ctx->gpu;
 }
 
 void ctx_notice(struct sqy_ctx *ctx, const char *line)

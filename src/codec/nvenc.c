@@ -222,6 +222,11 @@ const struct video_encoder_ops video_nvenc_encoder = {
 
 /* ---- what there is ---- */
 
+int nvenc_find_decoder(char why[VIDEO_WHY_MAX])
+{
+    return nvenc_driver_find_decoder(why);
+}
+
 struct listener {
     void (*line)(void *arg, const char *text);
     void *arg;

@@ -23,6 +23,10 @@ void nvenc_gate_failed(struct nvenc_gate *gate);
 /* A box was encoded. */
 void nvenc_gate_went_well(struct nvenc_gate *gate);
 
+/* Whether there are a device and the driver's decoder, for libavcodec, which finds what is loaded once.
+ * 0, or -ENODEV and the reason. */
+int nvenc_find_decoder(char why[VIDEO_WHY_MAX]);
+
 /* Lines on the driver and each device: what it can do, or why not. Devices that encode anything, or
  * -ENODEV. */
 int nvenc_describe(void (*line)(void *arg, const char *text), void *arg);

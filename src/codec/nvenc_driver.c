@@ -8,6 +8,7 @@
 
 #define CUDA_LIBRARY   "libcuda.so.1"
 #define ENCODE_LIBRARY "libnvidia-encode.so.1"
+#define DECODE_LIBRARY "libnvcuvid.so.1"
 #define PATH_BYTES     4096
 
 /* Containers and the like keep a driver where the linker does not look. */
@@ -125,15 +126,19 @@ static int open_api(struct nvenc_driver *driver, char why[VIDEO_WHY_MAX])
     return 0;
 }
 
-int nvenc_driver_open(struct nvenc_driver *driver, char why[VIDEO_WHY_MAX])
+static int open_cuda(struct nvenc_driver *driver, char why[VIDEO_WHY_MAX])
 {
     *driver = (struct nvenc_driver){.n_devices = 0};
     driver->libraries[0] = open_library(CUDA_LIBRARY);
     if (!driver->libraries[0])
         return refuse(why, "no NVIDIA driver", "no " CUDA_LIBRARY);
     int r = find_cuda(driver, why);
-    if (r == 0)
-        r = count_devices(driver, why);
+    return r < 0 ? r : count_devices(driver, why);
+}
+
+int nvenc_driver_open(struct nvenc_driver *driver, char why[VIDEO_WHY_MAX])
+{
+    int r = open_cuda(driver, why);
     if (r == 0) {
         driver->libraries[1] = open_library(ENCODE_LIBRARY);
         r = driver->libraries[1] ? open_api(driver, why)
@@ -141,6 +146,19 @@ int nvenc_driver_open(struct nvenc_driver *driver, char why[VIDEO_WHY_MAX])
     }
     if (r < 0)
         nvenc_driver_close(driver);
+    return r;
+}
+
+int nvenc_driver_find_decoder(char why[VIDEO_WHY_MAX])
+{
+    struct nvenc_driver driver;
+    int r = open_cuda(&driver, why);
+    if (r == 0) {
+        driver.libraries[1] = open_library(DECODE_LIBRARY);
+        if (!driver.libraries[1])
+            r = refuse(why, "the driver has no decoder", "no " DECODE_LIBRARY);
+    }
+    nvenc_driver_close(&driver);
     return r;
 }
 

@@ -49,6 +49,8 @@ struct nvenc_driver {
 
 /* 0, or -ENODEV with the reason in `why`; a driver that did not open needs no closing. */
 int nvenc_driver_open(struct nvenc_driver *driver, char why[VIDEO_WHY_MAX]);
+/* Without the encoder; checks that the decoder's library can be loaded, and leaves it loaded. */
+int nvenc_driver_find_decoder(char why[VIDEO_WHY_MAX]);
 void nvenc_driver_close(struct nvenc_driver *driver);
 /* "no encode device" */
 const char *nvenc_driver_status(NVENCSTATUS status);

@@ -175,6 +175,9 @@ SQY_API void sqy_ctx_stop_when(struct sqy_ctx *ctx, bool (*stop)(void *arg), voi
 #define SQY_NOTICE_MAX 256
 SQY_API void sqy_ctx_on_notice(struct sqy_ctx *ctx, void (*notice)(void *arg, const char *line),
                                void *arg);
+/* Lets video be decoded by a GPU where there is one that can; else, and at first, the CPU does it. The voxels
+ * are the same, but that a GPU may make some out of bytes that are damaged where the CPU tells. */
+SQY_API void sqy_ctx_use_gpu(struct sqy_ctx *ctx, bool use);
 
 /* Bytes of `out` with which encoding such a box never fails for want of room, and below which it may
  * even where what is coded would fit. 0 where the box is malformed, too large, or of a type that a

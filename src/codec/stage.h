@@ -222,6 +222,8 @@ uint8_t *ctx_scratch(struct sqy_ctx *ctx, unsigned which, size_t len);
 void ctx_forget_large(struct sqy_ctx *ctx);
 /* Whether the caller wants it to end: sqy_ctx_stop_when(). */
 bool ctx_is_stopped(const struct sqy_ctx *ctx);
+/* Whether sqy_ctx_use_gpu() was asked for. */
+bool ctx_uses_gpu(const struct sqy_ctx *ctx);
 /* Tells the caller, unless it was the last thing told: sqy_ctx_on_notice(). Outlives sqy_ctx_trim(). */
 void ctx_notice(struct sqy_ctx *ctx, const char *line);
 /* Where a stage keeps its library's state between calls; NULL inside at first. */

@@ -29,10 +29,13 @@ struct video_state {
     struct video_format format;    /* what it was opened for; its settings lie in `args` */
     struct video_args args;
     struct nvenc_gate gate;
-    struct video_decoder *decoder;
-    enum video_codec decoder_codec;
-    unsigned decoder_rows, decoder_width;
-    uint8_t *room; /* for one picture */
+    struct open_decoder {
+        struct video_decoder *decoder; /* NULL: none is open */
+        enum video_codec codec;
+        unsigned rows, width;
+    } cpu, gpu;
+    struct nvenc_gate gpu_gate; /* of decoding */
+    uint8_t *room;              /* for one picture */
     size_t room_len;
 };
 
@@ -41,7 +44,8 @@ static void state_free(void *p)
     struct video_state *state = p;
     if (state->encoder)
         state->encoder->ops->close(&state->encoder);
-    video_decoder_close(&state->decoder);
+    video_decoder_close(&state->cpu.decoder);
+    video_decoder_close(&state->gpu.decoder);
     free(state->room);
     free(state);
 }
@@ -329,18 +333,31 @@ static int take(void *arg, const struct video_picture *picture)
     return r;
 }
 
-static int open_decoder(struct video_state *state, enum video_codec codec,
-                        const struct video_layout *l)
+static bool decodes(const struct open_decoder *open, enum video_codec codec,
+                    const struct video_layout *l)
 {
-    if (state->decoder && state->decoder_codec == codec && state->decoder_rows == l->pic_rows &&
-        state->decoder_width == l->pic_width)
+    return open->decoder && open->codec == codec && open->rows == l->pic_rows &&
+           open->width == l->pic_width;
+}
+
+static int open_decoder(struct open_decoder *open, enum video_codec codec,
+                        const struct video_layout *l, bool gpu, char *why)
+{
+    const unsigned width = round_up(l->pic_width, PIC_ALIGN) + PIC_ALIGN,
+                   rows = round_up(l->pic_rows, PIC_ALIGN) + PIC_ALIGN;
+    if (decodes(open, codec, l))
         return 0;
-    video_decoder_close(&state->decoder);
-    state->decoder_codec = codec;
-    state->decoder_rows = l->pic_rows;
-    state->decoder_width = l->pic_width;
-    return video_decoder_open(codec, round_up(l->pic_width, PIC_ALIGN) + PIC_ALIGN,
-                              round_up(l->pic_rows, PIC_ALIGN) + PIC_ALIGN, &state->decoder);
+    video_decoder_close(&open->decoder);
+    open->codec = codec;
+    open->rows = l->pic_rows;
+    open->width = l->pic_width;
+#ifdef HAVE_NVENC
+    if (gpu)
+        return video_decoder_open_gpu(codec, width, rows, &open->decoder, why);
+#else
+    (void)gpu, (void)why;
+#endif
+    return video_decoder_open(codec, width, rows, &open->decoder);
 }
 
 /* One unit a plane; all of them, or as far as is asked for. */
@@ -371,6 +388,42 @@ static int decode_units(struct video_decoder *decoder, enum video_codec codec,
     return in->prefix || in->stale || at == in->len ? 0 : -EBADMSG; /* zeros go with the last */
 }
 
+static int decode_with(struct open_decoder *open, enum video_codec codec,
+                       const struct stage_coded *in, struct taker *taker)
+{
+    int r = decode_units(open->decoder, codec, in, taker);
+    if (r == 0)
+        video_decoder_reset(open->decoder);
+    else
+        video_decoder_close(&open->decoder);
+    return r;
+}
+
+#ifdef HAVE_NVENC
+/* Whether the GPU has decoded it all. What it cannot the CPU decodes, or tells what is wrong with it. */
+static bool decode_on_gpu(struct sqy_ctx *ctx, struct video_state *state, const struct stage *stage,
+                          const struct video_layout *l, const struct stage_coded *in,
+                          struct taker taker)
+{
+    const enum video_codec codec = video_codec_of(stage);
+    char why[VIDEO_WHY_MAX] = "the device cannot decode this", line[SQY_NOTICE_MAX];
+    if (!ctx_uses_gpu(ctx) || !video_gpu_reads(codec, in->data, in->len) ||
+        (!decodes(&state->gpu, codec, l) && !nvenc_gate_is_open(&state->gpu_gate)))
+        return false;
+    int r = open_decoder(&state->gpu, codec, l, true, why);
+    if (r == 0)
+        r = decode_with(&state->gpu, codec, in, &taker);
+    if (r == 0) {
+        nvenc_gate_went_well(&state->gpu_gate);
+        return true;
+    }
+    nvenc_gate_failed(&state->gpu_gate);
+    snprintf(line, sizeof(line), "%s: nvdec: %s; the CPU decodes", stage->desc->name, why);
+    ctx_notice(ctx, line);
+    return false;
+}
+#endif
+
 static int video_decode(struct sqy_ctx *ctx, const struct stage *stage, const struct shape *shape,
                         const struct stage_coded *in, uint8_t *out)
 {
@@ -384,16 +437,13 @@ static int video_decode(struct sqy_ctx *ctx, const struct stage *stage, const st
         return r;
     l.chroma = VIDEO_420; /* perhaps */
     layout_pad(&l, codec);
-    r = open_decoder(state, codec, &l);
-    if (r < 0)
-        return r;
     struct taker taker = {.layout = &l, .shape = shape, .out = out, .prefix = in->prefix};
-    r = decode_units(state->decoder, codec, in, &taker);
-    if (r == 0)
-        video_decoder_reset(state->decoder);
-    else
-        video_decoder_close(&state->decoder);
-    return r;
+#ifdef HAVE_NVENC
+    if (decode_on_gpu(ctx, state, stage, &l, in, taker))
+        return 0;
+#endif
+    r = open_decoder(&state->cpu, codec, &l, false, NULL);
+    return r < 0 ? r : decode_with(&state->cpu, codec, in, &taker);
 }
 
 #define VIDEO_COMMON                                                                               \

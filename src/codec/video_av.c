@@ -4,12 +4,14 @@
  * through (log_level_offset), in whatever thread they come; but a damaged stream makes helpers speak that
  * know no codec. So the library's one log is wrapped, at first use: it keeps silent for threads that are
  * inside a call of ours, and is as it was for all others. */
+#include "codec/nvenc.h"
 #include "codec/video_check.h"
 #include "codec/video_decoder.h"
 #include "codec/video_encoder.h"
 
 #include <errno.h>
 #include <libavcodec/avcodec.h>
+#include <libavutil/hwcontext.h>
 #include <libavutil/opt.h>
 #include <libavutil/pixdesc.h>
 #include <pthread.h>
@@ -437,25 +439,36 @@ static int get_clean_buffer(AVCodecContext *av, AVFrame *frame, int flags)
     return r;
 }
 
-static int open_decoder(struct video_decoder *d, const AVCodec *codec, unsigned width,
-                        unsigned height)
+/* Pictures in the host's memory: the last is the one that is. */
+static enum AVPixelFormat choose_memory(AVCodecContext *av, const enum AVPixelFormat *formats)
+{
+    enum AVPixelFormat last = AV_PIX_FMT_NONE;
+    (void)av;
+    for (; *formats != AV_PIX_FMT_NONE; formats++)
+        last = *formats;
+    return last;
+}
+
+static int open_codec_with(struct video_decoder *d, const AVCodec *codec, unsigned width,
+                           unsigned height)
 {
     AVCodecContext *av = d->av;
     av->log_level_offset = SILENT;
     av->thread_count = 1;
     av->flags |= AV_CODEC_FLAG_UNALIGNED; /* crop exactly */
     av->err_recognition = AV_EF_CRCCHECK | AV_EF_BITSTREAM | AV_EF_BUFFER | AV_EF_EXPLODE;
-    av->get_buffer2 = get_clean_buffer;
+    if (!av->hw_device_ctx)
+        av->get_buffer2 = get_clean_buffer;
     av->strict_std_compliance = FF_COMPLIANCE_STRICT; /* pictures' order is not guessed */
     av->max_pixels = (int64_t)width * height;
     return avcodec_open2(av, codec, NULL) < 0 ? -ENOTSUP : 0;
 }
 
-int video_decoder_open(enum video_codec codec, unsigned width, unsigned height,
-                       struct video_decoder **out)
+/* By name: the machine may know others of a codec. */
+static int open_decoder(const char *name, unsigned width, unsigned height, AVBufferRef *device,
+                        struct video_decoder **out)
 {
-    /* by name: the machine may know others, which are for its GPU */
-    const AVCodec *found = avcodec_find_decoder_by_name(decoder_names[codec]);
+    const AVCodec *found = avcodec_find_decoder_by_name(name);
     if (!found)
         return -ENOTSUP;
     struct video_decoder *d = calloc(1, sizeof(*d));
@@ -464,13 +477,52 @@ int video_decoder_open(enum video_codec codec, unsigned width, unsigned height,
     d->av = avcodec_alloc_context3(found);
     d->frame = av_frame_alloc();
     d->packet = av_packet_alloc();
-    int r = d->av && d->frame && d->packet ? open_decoder(d, found, width, height) : -ENOMEM;
+    int r = d->av && d->frame && d->packet ? 0 : -ENOMEM;
+    if (r == 0 && device) {
+        d->av->hw_device_ctx = av_buffer_ref(device);
+        d->av->get_format = choose_memory;
+    }
+    if (r == 0)
+        r = open_codec_with(d, found, width, height);
     if (r < 0)
         video_decoder_close(&d);
     else
         *out = d;
     return r;
 }
+
+int video_decoder_open(enum video_codec codec, unsigned width, unsigned height,
+                       struct video_decoder **out)
+{
+    return open_decoder(decoder_names[codec], width, height, NULL, out);
+}
+
+#ifdef HAVE_NVENC
+static const char *const gpu_decoder_names[] = {
+    [VIDEO_H264] = "h264_cuvid", [VIDEO_HEVC] = "hevc_cuvid"};
+
+/* All decoders of the process share the device's primary context, as all encoders do. */
+int video_decoder_open_gpu(enum video_codec codec, unsigned width, unsigned height,
+                           struct video_decoder **out, char why[VIDEO_WHY_MAX])
+{
+    AVBufferRef *device = NULL;
+    AVDictionary *options = NULL;
+    int r = nvenc_find_decoder(why);
+    if (r < 0)
+        return r;
+    snprintf(why, VIDEO_WHY_MAX, "the device does not decode");
+    be_silent();
+    if (av_dict_set(&options, "primary_ctx", "1", 0) < 0 ||
+        av_hwdevice_ctx_create(&device, AV_HWDEVICE_TYPE_CUDA, NULL, options, 0) < 0)
+        r = -ENODEV;
+    else
+        r = open_decoder(gpu_decoder_names[codec], width, height, device, out);
+    be_loud();
+    av_buffer_unref(&device);
+    av_dict_free(&options);
+    return r < 0 && r != -ENOMEM ? -ENODEV : r;
+}
+#endif
 
 /* Luma in plane 0, as it is, without or with chroma that lies apart. */
 static int describe(const AVFrame *frame, struct video_picture *picture)
@@ -482,7 +534,9 @@ static int describe(const AVFrame *frame, struct video_picture *picture)
         return -EBADMSG;
     const AVComponentDescriptor *luma = &format->comp[0];
     const int bytes = luma->depth > 8 ? 2 : 1;
-    if (luma->plane || luma->step != bytes || luma->offset || luma->shift || frame->linesize[0] < 0)
+    /* the GPU gives 12 bits as the high ones of 16 */
+    const bool twelve = frame->format == AV_PIX_FMT_P016LE;
+    if (luma->plane || luma->step != bytes || luma->offset || frame->linesize[0] < 0)
         return -EBADMSG;
     const bool is_420 = format->nb_components == 3 && format->log2_chroma_w == 1 &&
                         format->log2_chroma_h == 1 && format->comp[1].plane == 1 &&
@@ -490,7 +544,8 @@ static int describe(const AVFrame *frame, struct video_picture *picture)
     *picture = (struct video_picture){
         .width = (unsigned)frame->width,
         .height = (unsigned)frame->height,
-        .bits = (unsigned)luma->depth,
+        .bits = twelve ? 12 : (unsigned)luma->depth,
+        .shift = twelve ? 4 : (unsigned)luma->shift,
         .y = frame->data[0],
         .u = is_420 ? frame->data[1] : NULL,
         .stride = (size_t)frame->linesize[0],

@@ -142,14 +142,15 @@ static void read_minima_row(const struct video_layout *l, const uint8_t *y, cons
 }
 
 /* What a lossy encoder makes of bytes may lie beyond them. */
-static void read_luma_row(const struct video_layout *l, size_t item, const uint8_t *y, uint8_t *out)
+static void read_luma_row(const struct video_layout *l, size_t item, unsigned shift,
+                          const uint8_t *y, uint8_t *out)
 {
-    if (item == l->size) {
+    if (item == l->size && !shift) {
         memcpy(out, y, l->width * item);
         return;
     }
     for (size_t x = 0; x < l->width; x++) {
-        const size_t v = voxel(y, x, item);
+        const size_t v = voxel(y, x, item) >> shift;
         put(out, x, l->size, l->size == 1 && v > UINT8_MAX ? UINT8_MAX : v);
     }
 }
@@ -167,7 +168,7 @@ int video_plane_read(const struct video_layout *l, const struct video_picture *p
         if (l->form == VIDEO_FORM_MINIMA)
             read_minima_row(l, luma, p->u + y / BLOCK_ROWS * p->chroma_stride, out);
         else
-            read_luma_row(l, item, luma, out);
+            read_luma_row(l, item, p->shift, luma, out);
     }
     return 0;
 }

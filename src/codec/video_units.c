@@ -46,3 +46,25 @@ size_t video_unit_len(enum video_codec codec, const uint8_t *data, size_t len)
     }
     return len;
 }
+
+/* Up to High, not its descendants; HEVC's up to the range extensions, of which a decoder knows what it reads. */
+static bool is_sps_for_gpu(enum video_codec codec, const uint8_t *unit, size_t len)
+{
+    if (codec == VIDEO_H264)
+        return len > 1 && (unit[1] == 66 || unit[1] == 77 || unit[1] == 100);
+    return len > 3 && (unit[3] & 31) <= 4;
+}
+
+bool video_gpu_reads(enum video_codec codec, const uint8_t *data, size_t len)
+{
+    bool any = false;
+    for (size_t at = find_start(data, len, 0); at + START < len;
+         at = find_start(data, len, at + START)) {
+        const uint8_t *unit = data + at + START;
+        const bool sps = codec == VIDEO_H264 ? (unit[0] & 31) == 7 : (unit[0] >> 1 & 63) == 33;
+        if (sps && !is_sps_for_gpu(codec, unit, len - at - START))
+            return false;
+        any = any || sps;
+    }
+    return any;
+}

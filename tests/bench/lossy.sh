@@ -49,6 +49,7 @@ for name in ${SQYFS_BENCH_STACKS-cellfinder-crop-ch0 drosophila-simview lightshe
     fi
 done
 SQYFS_BENCH_OUT=$out ${turn[@]+"${turn[@]}"} "$here/lossy_ffmpeg.sh"
+SQYFS_BENCH_OUT=$out SQYFS_BUILD=$build "$here/lossy_plane.sh" || [ $? = 77 ] || failed=1
 echo
 echo "bars:"
 cat "$out/lossy.bars"

@@ -62,7 +62,7 @@ in_turns() { # the commands in the arrays ours and theirs, which compare() has
 }
 
 compare() { # h264|hevc BITS THREADS PLANES PRESET QP
-    local codec=$1 bits=$2 threads=$3 planes=$4 preset=$5 qp=$6 format=gray type=uint8 library=libx264
+    local codec=$1 bits=$2 threads=$3 planes=$4 preset=$5 qp=$6 format=gray type=uint8
     local settings="preset=$preset,qp=$qp" ours theirs
     local x265="qp=$qp:open-gop=0:repeat-headers=1:log-level=none"
     [ "$bits" = 8 ] || format=gray${bits}le

@@ -82,23 +82,17 @@ static int cut_boxes(struct lane *lane, const struct volume *volume)
     return 0;
 }
 
-/* The CPU's encoder would stand in. */
-static bool has_nvenc(void)
-{
-    return false;
-}
-
 static int open_lane(struct lane *lane, const struct bench *bench, const struct lossy_row *row,
                      struct lossy_measure *out)
 {
     struct sqy_error error = {.position = 0};
     int r = sqy_pipeline_parse(row->pipeline, &lane->pipeline, &error);
+    if (r == 0)
+        r = sqy_pipeline_check_encoder(lane->pipeline, &error);
     if (r == -ENOMEM)
         return r;
     if (r < 0)
         skip(out, error.message);
-    else if (strstr(row->pipeline, "encoder=nvenc") != NULL && !has_nvenc())
-        skip(out, "no NVENC here");
     else if (fill_in_noise(lane, bench->noise, out) == 0)
         return cut_boxes(lane, bench->volume);
     return 0;
@@ -135,6 +129,11 @@ static bool run_single(struct bench *bench, struct lane *lane, struct lossy_meas
     int r = lossy_pass_run(&pass, &bench->room);
     if (r < 0) {
         snprintf(out->skipped, sizeof(out->skipped), "cannot code this: %s", strerror(-r));
+        return false;
+    }
+    if (pass.notice[0] !=
+        '\0') { /* another encoder stood in: what was measured is not what the row says */
+        skip(out, pass.notice);
         return false;
     }
     lane->encode[out->n_rounds] = pass.encode_cpu;

@@ -4,6 +4,7 @@
 #include <math.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -24,6 +25,7 @@ struct run {
     size_t n_jobs;
     atomic_size_t next[2]; /* to be encoded, to be decoded */
     atomic_int error;      /* the first */
+    atomic_flag noticed;
     pthread_barrier_t gate;
 };
 
@@ -99,6 +101,13 @@ static struct stamp stamp_now(void)
     return (struct stamp){now(CLOCK_MONOTONIC), now(CLOCK_PROCESS_CPUTIME_ID)};
 }
 
+static void take_notice(void *arg, const char *line)
+{
+    struct run *run = arg;
+    if (!atomic_flag_test_and_set(&run->noticed))
+        snprintf(run->pass->notice, sizeof(run->pass->notice), "%s", line);
+}
+
 static void *worker_thread(void *opaque)
 {
     static work_fn *const phases[2] = {encode, decode};
@@ -108,7 +117,9 @@ static void *worker_thread(void *opaque)
     int none = 0, r = sqy_ctx_create(&ctx);
     if (r < 0)
         atomic_compare_exchange_strong(&run->error, &none, r);
-    else if (run->pass->warm && worker->index < run->n_jobs)
+    else
+        sqy_ctx_on_notice(ctx, take_notice, run);
+    if (r == 0 && run->pass->warm && worker->index < run->n_jobs)
         warm_up(run, ctx, worker->index);
     for (int i = 0; i < 2; i++) {
         pthread_barrier_wait(&run->gate);
@@ -222,7 +233,7 @@ static uint64_t coded_bytes(const struct run *run)
 int lossy_pass_run(struct lossy_pass *pass, struct lossy_room *room)
 {
     unsigned threads = pass->threads < MAX_THREADS ? pass->threads : MAX_THREADS;
-    struct run run = {.pass = pass};
+    struct run run = {.pass = pass, .noticed = ATOMIC_FLAG_INIT};
     pass->repeats = repeats_of(pass->boxes, threads);
     run.n_jobs = pass->boxes->n * pass->repeats;
     run.jobs = calloc(run.n_jobs, sizeof(*run.jobs));

@@ -15,7 +15,8 @@ struct lossy_pass {
 
     unsigned repeats; /* times that each box is coded; from here on: what came of it */
     int error;
-    uint64_t coded;                 /* bytes of one repeat */
+    char notice[SQY_NOTICE_MAX]; /* the first thing that went wrong without failing; "": nothing */
+    uint64_t coded;              /* bytes of one repeat */
     double encode_wall, encode_cpu; /* seconds of all repeats */
     double decode_wall, decode_cpu;
 };

@@ -6,6 +6,7 @@
 . "$(dirname "$0")/../integration/lib.sh"
 
 setup
+want setfattr:attr
 width=512 rows=512 planes=64 gop=8
 plane=$((width * rows * 2))
 out=${SQYFS_BENCH_OUT:-$WORK}

@@ -10,6 +10,7 @@
 #include "ctl/progress.h"
 #include "ctl/say.h"
 #include "ctl/source.h"
+#include "ctl/stream.h"
 #include "ctl/sweep.h"
 
 struct decode {
@@ -17,7 +18,7 @@ struct decode {
     struct out out;
     struct progress progress;
     uint64_t size;
-    bool salvage;
+    bool salvage, stream;
     unsigned n_bad;
 };
 
@@ -162,12 +163,32 @@ static void say_voxels_only(struct decode *decode)
     decode->n_bad++;
 }
 
+static int put_stream(void *ctx, const void *data, size_t len, uint64_t off)
+{
+    struct decode *decode = ctx;
+    return out_interrupted(&decode->out) ? -ECANCELED : put(&decode->out, data, len, off);
+}
+
+static int write_stream(struct decode *decode, const struct source *source)
+{
+    uint64_t off = 0;
+    if (source->blob == NULL)
+        return -ENODATA;
+    int r = stream_write(source->blob, put_stream, decode, &off);
+    if (r == -ENOTSUP)
+        say_failed("not all of its voxels are video (byte %llu): there is no stream of them",
+                   (unsigned long long)off);
+    return r;
+}
+
 static int decode_into(struct decode *decode, const struct source *source)
 {
     struct timespec mtime = source->st.st_mtim;
     progress_start(&decode->progress, "decoding");
     int r = 0;
-    if (!source->empty)
+    if (decode->stream)
+        r = write_stream(decode, source);
+    else if (!source->empty)
         r = source->blob != NULL ? decode_ours(decode, source, &mtime)
                                  : decode_upstream(decode, source);
     progress_end(&decode->progress);
@@ -216,11 +237,15 @@ static int decode_paths(struct decode *decode, const char *path)
 
 static int run(const struct command *command, int argc, char **argv)
 {
-    static const struct option longs[] = {{"salvage", no_argument, NULL, 's'}, {NULL, 0, NULL, 0}};
+    static const struct option longs[] = {{"salvage", no_argument, NULL, 's'},
+                                          {"stream", no_argument, NULL, 'v'},
+                                          {NULL, 0, NULL, 0}};
     struct decode decode = {0};
     int c, code;
-    while ((c = args_next(command, argc, argv, "", longs, &code)) == 's')
-        decode.salvage = true;
+    while ((c = args_next(command, argc, argv, "", longs, &code)) == 's' || c == 'v') {
+        decode.salvage = decode.salvage || c == 's';
+        decode.stream = decode.stream || c == 'v';
+    }
     if (c == ARGS_EXIT || !args_count(command, argc, 2, 2, &code))
         return code;
     decode.in = argv[optind];
@@ -229,12 +254,14 @@ static int run(const struct command *command, int argc, char **argv)
 
 const struct command decode_command = {
     .name = "decode",
-    .arguments = "[--salvage] IN.sqy OUT",
+    .arguments = "[--salvage] [--stream] IN.sqy OUT",
     .summary = "Restores the exact original file from a blob, without a mount.",
     .help = "OUT - is standard output. A blob of sqeazy's own becomes a TIFF stack (BigTIFF\n"
             "above 4 GB). OUT appears when it is complete; a file that was there is replaced.\n\n"
             "  --salvage             write what can be read of a damaged blob, zeros elsewhere,\n"
             "                        name the damaged bytes, and exit with 1; of a blob without\n"
-            "                        any checkpoint the voxels, where it is in sqeazy's form\n",
+            "                        any checkpoint the voxels, where it is in sqeazy's form\n"
+            "  --stream              of a blob whose voxels are video: the stream, for players,\n"
+            "                        which show what a quantiser before it has made\n",
     .run = run,
 };

@@ -234,6 +234,8 @@ static int parse_pipeline(const struct command *command, struct encode *encode)
         return EXIT_OK;
     sqy_pipeline_free(&encode->policy.pipeline);
     r = archive_policy_parse(text, &encode->policy, &err);
+    if (r >= 0 && encode->policy.pipeline != NULL)
+        r = sqy_pipeline_check_encoder(encode->policy.pipeline, &err);
     if (r == -EINVAL || r == -ENOTSUP)
         return args_wrong(command, "pipeline %s: at byte %zu: %s", text, err.position, err.message);
     if (r >= 0 && encode->policy.pipeline == NULL)

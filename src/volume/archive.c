@@ -174,6 +174,16 @@ void archive_clear(struct archive *archive)
     sqy_pipeline_free(&archive->lossless);
 }
 
+bool archive_is_wanted(const struct archive *archive, struct policy *policy, const char *dir)
+{
+    struct archive_policy now;
+    if (archive_policy_of(policy, dir, &now) < 0)
+        return false;
+    bool same = strcmp(now.text, archive->policy->text) == 0;
+    archive_policy_clear(&now);
+    return same;
+}
+
 /* ---- doing it ---- */
 
 static void begin_note(const struct archive *archive, struct archive_note *note)

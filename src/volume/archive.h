@@ -38,6 +38,8 @@ int archive_prepare(struct archive *archive, struct blob *blob, const struct pac
 int archive_write(struct archive *archive, uint64_t stored_bytes, const struct pack_source *source,
                   const struct pack_options *options, int fd);
 void archive_clear(struct archive *archive);
+/* Whether the policy of a directory is the one that the copy was written for. */
+bool archive_is_wanted(const struct archive *archive, struct policy *policy, const char *dir);
 
 /* Compares what the blob in `fd` gives with the source, from first byte to last: chunks that are not BLOB_LOSSY
  * byte by byte, the others voxel by voxel. Fills the note's receipt and digests. -EIO where a byte differs that must

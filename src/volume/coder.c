@@ -5,13 +5,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "base/sum.h"
 #include "volume/receipt.h"
 
 /* Pipelines parsed and kept; a blob rarely names more than three. */
 #define CODER_PARSED 8
 #define CACHE_LINE   64u
-#define CODER_FINER  12u /* halvings of what is lost, after which nothing is */
+#define CODER_LARGE  (16u << 20) /* bytes of a box */
+#define CODER_FINER  12u         /* halvings of what is lost, after which nothing is */
 
 /* The fast rung: of all lossless pipelines the one that encodes camera data fastest, at twice the speed of
  * the next, and the one for samples that it does not take. */
@@ -29,6 +31,7 @@ struct buffer {
 struct coder {
     struct sqy_ctx *ctx;
     struct buffer plain, swapped, coded, decoded;
+    size_t largest; /* box since it was trimmed */
     struct sqy_pipeline *bytes, *fast, *fast_wide, *stored;
     struct sqy_pipeline *finer; /* what coder_encode_lossy() has come to, the last time */
     struct {
@@ -54,12 +57,20 @@ static void *buffer_reserve(struct buffer *buffer, size_t len)
     return buffer->data;
 }
 
+static void tell(void *arg, const char *line)
+{
+    (void)arg;
+    log_warn("%s", line);
+}
+
 int coder_create(struct coder **out)
 {
     struct coder *coder = calloc(1, sizeof(*coder));
     if (coder == NULL)
         return -ENOMEM;
     int r = sqy_ctx_create(&coder->ctx);
+    if (r >= 0)
+        sqy_ctx_on_notice(coder->ctx, tell, NULL);
     if (r >= 0)
         r = sqy_pipeline_parse("zstd(level=1)", &coder->bytes, NULL);
     if (r >= 0)
@@ -97,6 +108,29 @@ void coder_destroy(struct coder **coder_p)
     free(coder->decoded.data);
     free(coder);
     *coder_p = NULL;
+}
+
+static void note_size(struct coder *coder, size_t len)
+{
+    coder->largest = len > coder->largest ? len : coder->largest;
+}
+
+void coder_trim(struct coder *coder)
+{
+    struct buffer *buffers[] = {&coder->plain, &coder->swapped, &coder->coded, &coder->decoded};
+    if (coder->largest <= CODER_LARGE)
+        return;
+    for (size_t i = 0; i < sizeof(buffers) / sizeof(buffers[0]); i++) {
+        free(buffers[i]->data);
+        *buffers[i] = (struct buffer){NULL, 0};
+    }
+    sqy_ctx_trim(coder->ctx);
+    coder->largest = 0;
+}
+
+void coder_stop_when(struct coder *coder, bool (*stop)(void *arg), void *arg)
+{
+    sqy_ctx_stop_when(coder->ctx, stop, arg);
 }
 
 void *coder_plain(struct coder *coder, size_t len)
@@ -153,6 +187,7 @@ int coder_encode(struct coder *coder, const struct sqy_pipeline *pipeline,
     size_t len = sqy_box_bytes(box);
     if (len == 0 || len > BLOB_MAX_CHUNK)
         return -EINVAL;
+    note_size(coder, len);
     memset(out, 0, sizeof(*out));
     bool voxels = box->type != SQY_BYTES;
     const void *in = plain;
@@ -345,6 +380,7 @@ static int pipeline_of(struct coder *coder, struct blob *blob, const struct blob
     const char *text = blob_pipeline_text(blob, chunk->pipeline);
     if (len == 0 || len > BLOB_MAX_CHUNK || text == NULL)
         return -EBADMSG;
+    note_size(coder, len);
     return pipeline_by_text(coder, text, pipeline);
 }
 

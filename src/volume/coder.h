@@ -18,6 +18,10 @@ struct coder;
 
 int coder_create(struct coder **out);
 void coder_destroy(struct coder **coder);
+/* Gives back what boxes far larger than others have taken. */
+void coder_trim(struct coder *coder);
+/* Slow encoders ask from now on, and end with -ECANCELED where it says so. */
+void coder_stop_when(struct coder *coder, bool (*stop)(void *arg), void *arg);
 
 /* A buffer of the coder's own for `len` plain bytes; valid until the next call. NULL: out of
  * memory. */

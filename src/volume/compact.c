@@ -1,9 +1,9 @@
-/* Rewriting a closed file as a blob in canonical form: compaction of a BLOB, conversion of a PLAIN
- * file.
+/* Rewriting a closed file as a blob in canonical form: compaction of a BLOB, its archiving (archive.h), conversion
+ * of a PLAIN file.
  *
  * The new blob is written to a temporary file in the store's own folder, synced, and put in the old
  * file's place by one rename. Until then the old file is the only copy and is not touched; from
- * then on the new one is. Readers go on meanwhile, writers wait. */
+ * then on the new one is. Readers go on meanwhile, writers wait; where voxels may lose something, readers, too. */
 #include "volume/core.h"
 
 #include <errno.h>
@@ -28,6 +28,11 @@ static bool is_unwanted(struct stack *stack)
     return atomic_load(&stack->rewrite_unwanted) ||
            (stack->kind == STACK_BLOB && atomic_load(&volume->ending)) ||
            (atomic_load(&stack->rewrite_yields) && reencode_must_stop(stack->volume));
+}
+
+static bool must_stop(void *arg)
+{
+    return is_unwanted(arg);
 }
 
 static int source_read(void *ctx, void *buf, size_t len, uint64_t off)
@@ -128,6 +133,8 @@ static int write_copy(struct stack *stack, int fd, uint64_t size, const struct t
                                    .pipeline = stack->pipeline,
                                    .chunk = stack->volume->config.chunk,
                                    .threads = 1,
+                                   .stop = must_stop,
+                                   .stop_arg = stack,
                                    .raw = stack->volume->config.raw,
                                    .n_raw = stack->volume->config.n_raw};
     if (archive != NULL)
@@ -215,6 +222,24 @@ static int exchange(struct stack *stack, int fd, const char *temp, const struct 
     return r;
 }
 
+/* The same where the policy is still what it was when this began, wherever the file has been moved to: whoever is
+ * told that from now on nothing is lost there can rely on it. */
+static int exchange_if_wanted(struct stack *stack, const struct archive *archive, int fd,
+                              const char *temp, const struct timespec *mtime, struct stat *dressed)
+{
+    struct policy *policy = stack->volume->policy;
+    char path[PATH_MAX];
+    const char *name;
+    policy_freeze(policy);
+    int r = stack_name(stack, path, sizeof(path), &name);
+    if (r >= 0 && !archive_is_wanted(archive, policy, r > 0 ? path : ""))
+        r = -ECANCELED;
+    if (r >= 0)
+        r = exchange(stack, fd, temp, mtime, dressed);
+    policy_thaw(policy);
+    return r;
+}
+
 /* Everything that needs no lock; `transition` keeps writers out. */
 static int rewrite(struct stack *stack, uint64_t size, const struct timespec *mtime,
                    struct archive *archive)
@@ -239,7 +264,8 @@ static int rewrite(struct stack *stack, uint64_t size, const struct timespec *mt
     if (r >= 0)
         r = dress_copy(stack, fd, mtime, &st);
     if (r >= 0)
-        r = exchange(stack, fd, temp, mtime, &st);
+        r = archive != NULL ? exchange_if_wanted(stack, archive, fd, temp, mtime, &st)
+                            : exchange(stack, fd, temp, mtime, &st);
     if (r < 0)
         unlinkat(volume->state_fd, temp, 0);
     close(fd);

@@ -20,7 +20,11 @@
  *   appended and committed  blob, page cache  kept           lost              kept, tried again
  *   behind a checkpoint     blob, synced      kept           kept              kept
  *   of a PLAIN file         backing file      kept           kept after fsync  ENOSPC, EIO
+ *   being archived          old file          kept           kept              kept
+ *   archived                new file, synced  kept           kept              kept
  *
+ * (Archiving, archive.h, writes a copy and proves it before one rename puts it in the old file's place: what that
+ * has lost is gone from then on.)
  * (The spool is a file in memory, which the next mount takes over: takeover.c. No checkpoint names
  * committed bytes yet, but the stack's log in the spool does: journal.c. As coded they are in memory
  * too until a sync has succeeded, which is where they are tried again from; a daemon that is killed

@@ -272,6 +272,7 @@ void volume_note_exchange(struct volume *volume, const char *a, const char *b)
 {
     note_failed(a, "the index", index_exchange(volume->index, a, b));
     note_failed(a, POLICY_FILE, policy_rename(volume->policy, a, b, true));
+    atomic_store(&volume->archive_due, true);
 }
 
 void volume_note_unlink(struct volume *volume, const char *path)

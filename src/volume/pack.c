@@ -266,6 +266,8 @@ static int make_slots(struct pack *pack)
         int r = coder_create(&pack->slots[pack->n_slots].coder);
         if (r < 0)
             return r;
+        coder_stop_when(pack->slots[pack->n_slots].coder, pack->options->stop,
+                        pack->options->stop_arg);
     }
     return workq_create("sqy-pack", threads, &pack->queue);
 }

@@ -47,6 +47,10 @@ struct pack_options {
     void (*progress)(void *ctx, uint64_t done,
                      uint64_t total); /* or NULL; from the calling thread */
     void *progress_ctx;
+    bool (*stop)(
+        void *
+            arg); /* or NULL; from several threads. True ends it with -ECANCELED, sooner or later */
+    void *stop_arg;
 };
 
 /* Writes a complete blob into the empty file `fd` (borrowed, read-write): in order, upstream form

@@ -264,6 +264,16 @@ bool policy_forbids_loss(struct policy *policy, const char *path)
     return forbids;
 }
 
+void policy_freeze(struct policy *policy)
+{
+    pthread_mutex_lock(&policy->change);
+}
+
+void policy_thaw(struct policy *policy)
+{
+    pthread_mutex_unlock(&policy->change);
+}
+
 bool policy_has(struct policy *policy, enum policy_kind kind)
 {
     bool has = false;

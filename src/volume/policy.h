@@ -43,6 +43,10 @@ int policy_set(struct policy *policy, enum policy_kind kind, const char *path, c
 int policy_rename(struct policy *policy, const char *from, const char *to, bool exchange);
 int policy_remove(struct policy *policy, const char *path);
 
+/* Between these two no policy changes; other calls that change any wait. Before stack.lock. */
+void policy_freeze(struct policy *policy);
+void policy_thaw(struct policy *policy);
+
 /* Whether this directory or one above says that nothing below it may lose anything. */
 bool policy_forbids_loss(struct policy *policy, const char *path);
 /* Whether any directory has such a policy. */

@@ -39,6 +39,7 @@ void volume_give_coder(struct volume *volume, struct coder *coder)
 {
     if (coder == NULL)
         return;
+    coder_trim(coder);
     pthread_mutex_lock(&volume->lock);
     if (volume->n_coders < sizeof(volume->coders) / sizeof(volume->coders[0])) {
         volume->coders[volume->n_coders++] = coder;
@@ -516,6 +517,8 @@ static int check_archive(struct volume *volume, const char *dir, const char *tex
         *error = (struct sqy_error){0, "lossless=always forbids it"};
         r = -EPERM;
     }
+    if (r >= 0 && archive.pipeline != NULL)
+        r = sqy_pipeline_check_encoder(archive.pipeline, error);
     archive_policy_clear(&archive);
     return r;
 }

@@ -197,6 +197,25 @@ static int set_settings(AVCodecContext *av, const struct video_format *f)
     return r == -ENOMEM ? r : r < 0 ? -ENOTSUP : 0;
 }
 
+/* x264 would refuse it aloud. */
+static bool profile_fits(const struct video_format *f)
+{
+    static const char *const profiles[] = {"baseline", "main",    "high",
+                                           "high10",   "high422", "high444"};
+    const size_t n = sizeof(profiles) / sizeof(profiles[0]);
+    const size_t needed = f->lossless ? 5 : f->bits > 8 ? 3 : f->chroma == VIDEO_GRAY ? 2 : 0;
+    for (unsigned i = 0; i < f->n_settings && f->codec == VIDEO_H264; i++) {
+        size_t is = 0;
+        if (strcmp(f->settings[i].name, "profile") != 0)
+            continue;
+        while (is < n && strcmp(profiles[is], f->settings[i].value) != 0)
+            is++;
+        if (is == n || is < needed)
+            return false;
+    }
+    return true;
+}
+
 static int open_codec(struct av_encoder *e, const AVCodec *codec, const struct video_format *f)
 {
     AVCodecContext *av = e->av;
@@ -208,7 +227,7 @@ static int open_codec(struct av_encoder *e, const AVCodec *codec, const struct v
     av->framerate = (AVRational){RATE, 1};
     av->gop_size = f->group ? (int)f->group : NO_GROUP;
     av->thread_count = (int)f->threads;
-    int r = set_settings(av, f);
+    int r = profile_fits(f) ? set_settings(av, f) : -ENOTSUP;
     be_silent();
     if (r == 0 && avcodec_open2(av, codec, NULL) < 0)
         r = -ENOTSUP;
@@ -429,6 +448,14 @@ void video_decoder_close(struct video_decoder **decoder)
     *decoder = NULL;
 }
 
+/* Too large a picture is damage; found any later it would look like memory that ran out. */
+static enum AVPixelFormat choose_format(AVCodecContext *av, const enum AVPixelFormat *formats)
+{
+    if ((int64_t)av->coded_width * av->coded_height > av->max_pixels)
+        return AV_PIX_FMT_NONE;
+    return avcodec_default_get_format(av, formats);
+}
+
 /* Buffers come back from earlier pictures: what a damaged stream leaves out shall not show those. (What it
  * leaves out is concealed, which is how h264 notices; take_frames() refuses that.) */
 static int get_clean_buffer(AVCodecContext *av, AVFrame *frame, int flags)
@@ -459,6 +486,8 @@ static int open_codec_with(struct video_decoder *d, const AVCodec *codec, unsign
     av->err_recognition = AV_EF_CRCCHECK | AV_EF_BITSTREAM | AV_EF_BUFFER | AV_EF_EXPLODE;
     if (!av->hw_device_ctx)
         av->get_buffer2 = get_clean_buffer;
+    if (!av->get_format || av->get_format == avcodec_default_get_format)
+        av->get_format = choose_format;
     av->strict_std_compliance = FF_COMPLIANCE_STRICT; /* pictures' order is not guessed */
     av->max_pixels = (int64_t)width * height;
     return avcodec_open2(av, codec, NULL) < 0 ? -ENOTSUP : 0;

@@ -225,13 +225,23 @@ static int take_options(const struct command *command, struct encode *encode, in
     return code;
 }
 
+/* Before anything is written: an encoder would refuse it in the middle. */
+static int check_encoder(const struct command *command, const struct encode *encode)
+{
+    struct sqy_error err;
+    int r = sqy_pipeline_check_encoder(encode->policy.pipeline, &err);
+    if (r == -EINVAL || r == -ENOTSUP)
+        return args_wrong(command, "pipeline %s: %s", encode->pipeline_text, err.message);
+    return r < 0 ? say_failed("out of memory") : EXIT_OK;
+}
+
 static int parse_pipeline(const struct command *command, struct encode *encode)
 {
     struct sqy_error err;
     const char *text = encode->pipeline_text;
     int r = sqy_pipeline_parse(text, &encode->policy.pipeline, &err);
     if (r >= 0 && sqy_pipeline_needs_volume(encode->policy.pipeline))
-        return EXIT_OK;
+        return check_encoder(command, encode);
     sqy_pipeline_free(&encode->policy.pipeline);
     r = archive_policy_parse(text, &encode->policy, &err);
     if (r >= 0 && encode->policy.pipeline != NULL)
@@ -242,7 +252,7 @@ static int parse_pipeline(const struct command *command, struct encode *encode)
         return args_wrong(command, "pipeline %s: names none", text);
     encode->policy.text[0] = '\0'; /* no directory's */
     encode->policy.hashed = true;  /* whoever asks for this file knows */
-    return r < 0 ? say_failed("out of memory") : EXIT_OK;
+    return r < 0 ? say_failed("out of memory") : check_encoder(command, encode);
 }
 
 static int run(const struct command *command, int argc, char **argv)

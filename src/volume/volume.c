@@ -513,6 +513,8 @@ static int check_archive(struct volume *volume, const char *dir, const char *tex
 {
     struct archive_policy archive = {0};
     int r = archive_policy_parse(text, &archive, error);
+    if (r >= 0 && archive.pipeline != NULL)
+        r = sqy_pipeline_check_encoder(archive.pipeline, error);
     if (r >= 0 && archive.lossy && policy_forbids_loss(volume->policy, dir)) {
         *error = (struct sqy_error){0, "lossless=always forbids it"};
         r = -EPERM;

@@ -148,6 +148,7 @@ class Arguments(Place):
         write(plain, b"x")
         out = self.path("x.sqy")
         for option in [["-p", "nonsense"], ["-p", ""], ["-p", "lz4->"], ["-p", "lz4(accel=)"],
+                       ["-p", "quantiser->h264(preset=quick)"], ["-p", "hevc(foo=1)"],
                        ["--raw", "x"], ["--raw", "*:0x5"], ["--raw", "*:4x4:float12"],
                        ["--raw", "*:4x4:uint16:le?"], ["--chunk", "1"], ["--chunk", "1T"],
                        ["--chunk", "-1"], ["--threads", "0"], ["--threads", "x"],

@@ -6,6 +6,7 @@
 set -u
 cd "$(dirname "$0")" || exit 1
 exec </dev/null
+export LSAN_OPTIONS="suppressions=$PWD/tests/lsan.supp:print_suppressions=0"
 . etc/packages.sh
 
 passed=0 failed=0 skipped=0

@@ -91,3 +91,11 @@ struct sqy_ctx *util_ctx(void)
     assert_int_equal(sqy_ctx_create(&ctx), 0);
     return ctx;
 }
+
+/* As tests/lsan.supp, for whoever runs a test by hand. */
+const char *__lsan_default_suppressions(void);
+
+const char *__lsan_default_suppressions(void)
+{
+    return "leak:libx265";
+}

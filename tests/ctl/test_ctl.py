@@ -325,7 +325,7 @@ class RoundTrip(Place):
                 write(plain, data)
                 self.failed("encode", "-p", pipeline, plain, self.path("c.sqy"))
                 self.assertFalse(os.path.exists(self.path("c.sqy")))
-        self.misused("encode", "-p", "quantiser->h264", plain, self.path("c.sqy"))
+        self.misused("encode", "-p", "quantiser->h263", plain, self.path("c.sqy"))
 
     def test_odd_names(self):
         data = stacks.tiff(20, 10, 2, stacks.voxels(20, 10, 2))
@@ -1188,7 +1188,9 @@ class Vectors(Place):
             pipename = re.search(rb'"pipename": "(.*)"', head).group(1).decode()
             with self.subTest(name=name):
                 decoded += self.check(name, pipename)
-        self.assertEqual(decoded, 149)
+        stages = json.loads(self.good("codecs", "--json"))["stages"]
+        video = any(stage["name"] == "h264" and stage["read"] for stage in stages)
+        self.assertEqual(decoded, 164 if video else 149)
 
     def test_authentic(self):
         names = [n for n in os.listdir(self.vectors + "/authentic") if n.endswith(".sqy")]

@@ -37,6 +37,7 @@ static const struct row rows[] = {
     {"interlace(entropy=0)", 0, 8.1, 256, 1, 0, MIB, 32},
     {"delta->interlace", 1, 8.1, 256, 1, 0, 2 * MIB, 32},
     {"context", 0, 8.1, 40, 16, 80, 2 * MIB, 8},
+    {"noise(offset=100,gain=0.5,read=2)->interlace", 1, 8.1, 256, 1, 0, 2 * MIB + 6 * MIB / 10, 32},
 };
 
 static const struct sqy_box boxes[] = {
@@ -67,7 +68,7 @@ static size_t use(struct sqy_ctx *ctx, const struct sqy_pipeline *p, const struc
                   const uint8_t *in, uint8_t *coded, size_t cap, uint8_t *out)
 {
     counting_take_peak();
-    ssize_t len = sqy_encode(ctx, p, box, in, coded, cap);
+    ssize_t len = sqy_encode_lossy(ctx, p, box, in, coded, cap);
     if (len <= 0 || sqy_decode(ctx, p, box, coded, (size_t)len, out) < 0 ||
         sqy_decode_rows(ctx, p, box, coded, (size_t)len, 0, 0, out) < 0)
         abort();
@@ -85,6 +86,10 @@ static void check(const struct row *row, const struct sqy_box *box, bool noise)
 {
     struct sqy_pipeline *p = util_pipeline(row->pipeline);
     const size_t len = sqy_box_bytes(box), cap = sqy_encode_bound(p, box);
+    if (!cap) { /* a type that the pipeline does not take */
+        sqy_pipeline_free(&p);
+        return;
+    }
     uint8_t *in = malloc(len), *out = malloc(len), *coded = malloc(cap);
     if (noise)
         util_noise(in, len, 1);
@@ -96,10 +101,10 @@ static void check(const struct row *row, const struct sqy_box *box, bool noise)
     sqy_ctx_trim(ctx);
     assert_int_equal(counting_bytes(), empty);
     check_most(row, box, use(ctx, p, box, in, coded, cap, out) - empty);
-    assert_memory_equal(in, out, len);
+    assert_true(!sqy_pipeline_is_lossless(p) || !memcmp(in, out, len));
     memset(in, 0, len); /* coders may take another way, and what that needs comes on top */
     check_most(row, box, use(ctx, p, box, in, coded, cap, out) - empty);
-    assert_memory_equal(in, out, len);
+    assert_true(!sqy_pipeline_is_lossless(p) || !memcmp(in, out, len));
     sqy_ctx_free(&ctx);
     sqy_pipeline_free(&p);
     free(in);

@@ -20,7 +20,7 @@ static void test_no_allocation_for_a_further_chunk(void **state)
                                         "interlace",
                                         "interlace(entropy=0)",
                                         "context",
-                                        "noise(offset=100,gain=0.5,read=2)->interlace"};
+                                        "noise(offset=100,gain=0.5,read=2)->lz4"};
     enum { N = sizeof(texts) / sizeof(texts[0]) };
     const struct sqy_box big = {SQY_UINT16, 1, 512, 1024, 1}, small = {SQY_UINT16, 1, 77, 1001, 1};
     struct sqy_ctx *ctx = util_ctx();

@@ -124,6 +124,11 @@ struct residuals {
     unsigned n_zero;
 };
 
+static int32_t second(const int32_t *v)
+{
+    return v[0] - 2 * v[1] + v[2];
+}
+
 /* Second differences, along rows and, where there are several, down columns, too. */
 static struct residuals sum_residuals(const struct tiling *t, const int32_t *v)
 {
@@ -131,10 +136,10 @@ static struct residuals sum_residuals(const struct tiling *t, const int32_t *v)
     struct residuals sum = {0};
     for (size_t y = 0; y < t->high; y++) {
         for (size_t x = 0; x < t->wide; x++) {
-            const int32_t *a = v + y * wide + x, *b = a + wide, *c = b + wide;
-            int64_t r = a[0] - 2 * a[1] + a[2];
+            const int32_t *at = v + y * wide + x;
+            int64_t r = second(at);
             if (t->high > 1)
-                r += -2 * (int64_t)(b[0] - 2 * b[1] + b[2]) + (c[0] - 2 * c[1] + c[2]);
+                r += second(at + 2 * wide) - 2 * (int64_t)second(at + wide);
             sum.squares += r * r;
             sum.largest = r * r > sum.largest ? r * r : sum.largest;
             sum.n_zero += !r;
@@ -261,13 +266,13 @@ struct bin {
     double most; /* the variance may be said to be, so that hardly any patch is quieter */
 };
 
-#define QUIETEST_PART                                                                              \
-    20u /* one in so many; times this at least what a quarter is below, where it is noise */
-#define QUIETEST 1.7
+/* One patch in so many is below a part of what a quarter is below: 0.6 or more, where it is noise. */
+#define QUIETEST_PART 20u
+#define QUIETEST      1.7
 
 struct bins {
     size_t n;
-    struct bin bin[2 * BINS + 1];
+    struct bin bin[2 * BINS + 4]; /* about BINS by numbers, fewer by range, and the last */
 };
 
 static int by_mean(const void *a, const void *b)
@@ -373,6 +378,8 @@ static struct line draw(const struct bins *bins, double low, const struct line *
         sxx += w * x * x;
         sxy += w * x * bin->variance;
     }
+    if (!bins->n)
+        return *last;
     const double det = s * sxx - sx * sx;
     double slope = det > 1e-9 * s * sxx ? fmax((s * sxy - sx * sy) / det, 0) : 0;
     double at_low = (sy - slope * sx) / s;

@@ -239,6 +239,7 @@ struct sqy_noise {
     double gain;   /* counts for a photo-electron */
     double read;   /* counts, standard deviation in the dark */
 };
+/* Never below what rounding makes, sqrt(1/12). */
 SQY_API double sqy_noise_sigma(const struct sqy_noise *noise, double value);
 
 /* Estimates it from boxes of one stack, a few planes here and there. */
@@ -285,7 +286,8 @@ struct sqy_receipt {
     double sum_squares;       /* of errors in counts */
     double sum_sigma_squares; /* of errors in sigma */
 };
-/* 0, or -ENOTSUP for types other than uint8, int8, uint16, int16. `noise` may be NULL. */
+/* 0, or -ENOTSUP for types other than uint8, int8, uint16, int16. `noise` may be NULL. Exact, but for
+ * max_sigma and sum_sigma_squares, which are good to six digits. */
 SQY_API int sqy_receipt_measure(const struct sqy_box *box, const void *original,
                                 const void *decoded, const struct sqy_noise *noise,
                                 struct sqy_receipt *out);

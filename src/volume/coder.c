@@ -87,6 +87,11 @@ int coder_create(struct coder **out)
     return 0;
 }
 
+void coder_on_notice(struct coder *coder, void (*notice)(void *arg, const char *line), void *arg)
+{
+    sqy_ctx_on_notice(coder->ctx, notice, arg);
+}
+
 void coder_destroy(struct coder **coder_p)
 {
     struct coder *coder = *coder_p;

@@ -22,6 +22,8 @@ void coder_destroy(struct coder **coder);
 void coder_trim(struct coder *coder);
 /* Slow encoders ask from now on, and end with -ECANCELED where it says so. */
 void coder_stop_when(struct coder *coder, bool (*stop)(void *arg), void *arg);
+/* As sqy_ctx_on_notice(). */
+void coder_on_notice(struct coder *coder, void (*notice)(void *arg, const char *line), void *arg);
 
 /* A buffer of the coder's own for `len` plain bytes; valid until the next call. NULL: out of
  * memory. */

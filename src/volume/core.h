@@ -233,6 +233,7 @@ struct volume {
     unsigned n_stacks, n_dirty;
     struct coder *coders[64]; /* idle ones */
     unsigned n_coders;
+    atomic_uint_least64_t noticed; /* sum of the last line that a coder told */
     bool closing;
     pthread_cond_t tick; /* also when there are VOLUME_CROWD dirty ones */
     pthread_cond_t idle;

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/sum.h"
 #include "volume/ahead.h"
 #include "volume/lock.h"
 
@@ -23,6 +24,15 @@
 
 /* ---- coders ---- */
 
+/* What all coders find out each for itself is told once. */
+static void tell_once(void *arg, const char *line)
+{
+    struct volume *volume = arg;
+    const uint64_t sum = sum64(line, strlen(line));
+    if (atomic_exchange(&volume->noticed, sum) != sum)
+        log_warn("%s", line);
+}
+
 struct coder *volume_take_coder(struct volume *volume)
 {
     struct coder *coder = NULL;
@@ -30,8 +40,11 @@ struct coder *volume_take_coder(struct volume *volume)
     if (volume->n_coders > 0)
         coder = volume->coders[--volume->n_coders];
     pthread_mutex_unlock(&volume->lock);
-    if (coder == NULL && coder_create(&coder) < 0)
-        return NULL;
+    if (coder == NULL) {
+        if (coder_create(&coder) < 0)
+            return NULL;
+        coder_on_notice(coder, tell_once, volume);
+    }
     return coder;
 }
 

@@ -469,6 +469,37 @@ static void test_too_little_room_is_said(void **state)
     sqy_ctx_free(&ctx);
 }
 
+/* The stand-in does not decode: what asks for a GPU gets the CPU's voxels, and hears of it once. */
+static void test_what_no_gpu_decodes_the_cpu_does(void **state)
+{
+    struct notices notices;
+    struct sqy_ctx *ctx = listening_ctx(&notices);
+    uint8_t *voxels = make_voxels(&box8, 8, 1), *out = malloc(sqy_box_bytes(&box8));
+    struct coded lossless = encode(ctx, "h264", &box8, voxels),
+                 lossy = encode(ctx, "hevc(preset=fast,qp=10)", &box8, voxels);
+    uint8_t *expected = decode(&lossy, &box8);
+    (void)state;
+    sqy_ctx_use_gpu(ctx, true);
+    assert_int_equal(
+        sqy_decode(ctx, lossless.pipeline, &box8, lossless.data, (size_t)lossless.len, out), 0);
+    assert_memory_equal(out, voxels, sqy_box_bytes(&box8));
+    assert_int_equal(notices.n, 0); /* no GPU reads that profile: none was asked */
+    for (unsigned i = 0; i < 3; i++) {
+        memset(out, 0, sqy_box_bytes(&box8));
+        assert_int_equal(sqy_decode(ctx, lossy.pipeline, &box8, lossy.data, (size_t)lossy.len, out),
+                         0);
+        assert_memory_equal(out, expected, sqy_box_bytes(&box8));
+    }
+    assert_int_equal(notices.n, 1);
+    assert_non_null(strstr(notices.last, "no libnvcuvid.so.1; the CPU decodes"));
+    free(expected);
+    free(voxels);
+    free(out);
+    free_coded(&lossless);
+    free_coded(&lossy);
+    sqy_ctx_free(&ctx);
+}
+
 struct text {
     char all[2048];
 };
@@ -551,6 +582,7 @@ int main(void)
         TEST(test_contexts_share_the_sessions_that_there_are),
         TEST(test_a_box_that_is_stopped_leaves_nothing_behind),
         TEST(test_too_little_room_is_said),
+        TEST(test_what_no_gpu_decodes_the_cpu_does),
         TEST(test_devices_are_described),
         TEST(test_a_machine_without_a_driver_says_so),
     };

@@ -9,8 +9,8 @@
 #include "measure.h"
 
 struct lossy_measure {
-    char skipped[192]; /* why it was not measured; "": it was */
-    uint64_t coded;    /* bytes, with those of what the encoder learned */
+    char skipped[SQY_NOTICE_MAX]; /* why it was not measured; "": it was */
+    uint64_t coded;               /* bytes, with those of what the encoder learned */
     double ratio;
     unsigned n_rounds;
     struct measure_speed encode, decode;         /* MB of voxels per CPU second, one thread */

@@ -12,9 +12,11 @@ struct refused {
     const char *why;
 };
 
-#define FILES  "would read or write a file"
-#define GROUPS "is for the program to say; gop= sets how many planes go together"
-#define OURS   "is for the program to say"
+#define FILES   "would read or write a file"
+#define GROUPS  "is for the program to say; gop= sets how many planes go together"
+#define OURS    "is for the program to say"
+#define MACHINE "could ask for instructions that this machine lacks"
+#define CRASH   "is not safe with this encoder"
 
 static const struct refused refused[] = {
     {"keyint", GROUPS},
@@ -38,6 +40,16 @@ static const struct refused refused[] = {
     {"tff", OURS},
     {"bff", OURS},
     {"copy-pic", OURS},
+    {"asm", MACHINE},
+    {"cpuid", MACHINE},
+    {"slices*", CRASH}, /* x265 without a pool of threads */
+    {"psnr", CRASH},    /* x264 with grey */
+    {"frame-dup", CRASH},
+    {"global-header", OURS},
+    {"ctu-info", "would wait for what nobody tells"},
+    {"force-flush", OURS},
+    {"min-luma", OURS}, /* both clip, whatever lossless= says */
+    {"max-luma", OURS},
     {"dither", OURS},
     {"vfr-input", OURS},
     {"x264*", OURS},
@@ -64,20 +76,16 @@ static const struct refused refused[] = {
     {"opencl*", FILES},
 };
 
-/* As the encoders read names: '_' is '-', and "no-" in front says the opposite. */
+/* As the encoders read names: '_' is '-'. */
 static void plain_name(const char *name, char out[STAGE_WORD_MAX])
 {
-    if (!strncmp(name, "no-", 3) || !strncmp(name, "no_", 3))
-        name += 3;
     snprintf(out, STAGE_WORD_MAX, "%s", name);
     for (char *at = out; *at; at++)
         *at = *at == '_' ? '-' : *at >= 'A' && *at <= 'Z' ? (char)(*at - 'A' + 'a') : *at;
 }
 
-static const char *refusal(const char *name)
+static const char *listed(const char *plain)
 {
-    char plain[STAGE_WORD_MAX];
-    plain_name(name, plain);
     for (size_t i = 0; i < sizeof(refused) / sizeof(refused[0]); i++) {
         const size_t len = strlen(refused[i].name);
         const bool prefix = refused[i].name[len - 1] == '*';
@@ -85,6 +93,19 @@ static const char *refusal(const char *name)
             return refused[i].why;
     }
     return NULL;
+}
+
+/* "no" or "no-" in front says the opposite, and x265 passes over a "--" before all. */
+static const char *refusal(const char *name)
+{
+    char plain[STAGE_WORD_MAX];
+    plain_name(name, plain);
+    if (plain[0] == '-')
+        return "begins like no argument";
+    const char *why = listed(plain);
+    if (!why && !strncmp(plain, "no", 2))
+        why = listed(plain + (plain[2] == '-' ? 3 : 2));
+    return why;
 }
 
 static const char *encoder_of(enum video_codec codec)

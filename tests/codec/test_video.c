@@ -116,6 +116,15 @@ static const struct {
     {"hevc(crf=x)", "x265 does not take crf=x", 5},
     {"hevc(csv=out)", "csv would read or write a file", 5},
     {"hevc(no-open_gop=1)", "is for the program to say", 5},
+    {"hevc(--csv=out)", "--csv begins like no argument", 5},
+    {"hevc(nocsv=0)", "nocsv would read or write a file", 5},
+    {"h264(nodump_yuv=0)", "nodump_yuv would read or write a file", 5},
+    {"h264(noannexb=1)", "noannexb is for the program to say", 5},
+    {"h264(asm=2147483647)", "asm could ask for instructions", 5},
+    {"hevc(slices=2)", "slices is not safe", 5},
+    {"h264(psnr=1)", "psnr is not safe", 5},
+    {"hevc(frame-dup=1)", "frame-dup is not safe", 5},
+    {"hevc(ctu-info=1)", "ctu-info would wait", 5},
     {"h264(x264-params=stats)", "is for the program to say", 5},
     {"hevc(crf=1,crf=2)", "crf is given twice", 5},
     {"h264(profile=baseline,qp=0)", "does not take these arguments together", 0},
@@ -160,6 +169,21 @@ static void test_blocks_of_minima(void **state)
         free(in);
         free(out);
     }
+    sqy_ctx_free(&ctx);
+}
+
+static void test_pictures_of_several_slices(void **state)
+{
+    (void)state;
+    const struct sqy_box box = {SQY_UINT8, 3, 256, 64, 1};
+    const size_t len = sqy_box_bytes(&box);
+    struct sqy_ctx *ctx = util_ctx();
+    uint8_t *in = malloc(len), *out = malloc(len);
+    fill_samples(in, &box, 8, NOISE);
+    assert_true(there_and_back(ctx, "h264(tune=zerolatency,qp=0,threads=2)", &box, in, out) > 0);
+    assert_memory_equal(in, out, len);
+    free(in);
+    free(out);
     sqy_ctx_free(&ctx);
 }
 
@@ -439,6 +463,7 @@ int main(void)
         cmocka_unit_test(test_lossless_settings_are_exact),
         cmocka_unit_test(test_wrong_arguments_are_named),
         cmocka_unit_test(test_blocks_of_minima),
+        cmocka_unit_test(test_pictures_of_several_slices),
         cmocka_unit_test(test_bytes_depend_on_the_planes_alone),
         cmocka_unit_test(test_encoding_stops_between_planes),
         cmocka_unit_test(test_what_cannot_be_coded_is_refused),

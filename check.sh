@@ -86,9 +86,6 @@ run_tests() {
     }
 }
 
-# libx265 loses a little of each encoder.
-export LSAN_OPTIONS="suppressions=$PWD/tests/leaks.txt:print_suppressions=0"
-
 # sanitized FOLDER SANITIZERS PATTERN: the tests whose "suite / name" the pattern matches.
 sanitized() {
     local folder=$1 sanitizers=$2 pattern=$3 names

@@ -49,7 +49,7 @@ int lossy_noise_of(const struct volume *volume, struct sqy_noise *out)
 
 static void skip(struct lossy_measure *out, const char *why)
 {
-    snprintf(out->skipped, sizeof(out->skipped), "%s", why);
+    snprintf(out->skipped, sizeof(out->skipped), "%.*s", (int)sizeof(out->skipped) - 1, why);
 }
 
 static int fill_in_noise(struct lane *lane, const struct sqy_noise *noise,

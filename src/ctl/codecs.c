@@ -76,7 +76,7 @@ static int show_all_as_json(void)
 
 static int run(const struct command *command, int argc, char **argv)
 {
-    bool json;
+    bool json = false;
     int code;
     if (!args_plain(command, argc, argv, 0, 0, &json, &code))
         return code;

@@ -175,7 +175,8 @@ static ssize_t encode_volume(struct sqy_ctx *ctx, struct sqy_pipeline *learner,
         r = pipeline_write_texts(learner);
     if (r < 0)
         return r;
-    const struct shape last = plan_shape(&plan, shape, plan.n_filters);
+    struct shape last = plan_shape(&plan, shape, plan.n_filters);
+    last.foreign = true;
     return encode_sink(ctx, plan.sink, &last, filtered, last.n * last.size, out, out_cap);
 }
 

@@ -4,8 +4,8 @@
  * Structure only adds variance, so of patches of about the same brightness the quiet ones count. The
  * quiet quarter of patches of nothing but noise lies a known way below the mean, which is made up for.
  * Variance is measured in two ways, of which the lower counts: by second differences, which see little
- * structure, but too much of noise that was sharpened; and as it is. Through that a line: its slope is the gain; its value at the
- * darkest patches is the read noise, their brightness the offset. Where the sensor really was dark is
+ * structure, but too much of noise that was sharpened; and as it is. Through that a line: its slope is
+ * the gain; its value at the darkest patches is the read noise, their brightness the offset. Where the sensor really was dark is
  * not to be seen, nor does it matter for what is brighter. */
 #include "base/le.h"
 #include "codec/stage.h"
@@ -442,7 +442,8 @@ static int conclude(struct patch *patches, size_t n, float *room, struct sqy_noi
     const struct line line = fit_line(patches, n, room);
     const double low = darkest(patches, n);
     const double dark = low + DARK_BELOW * sqrt(line_at(&line, low) / MAX_VOXELS);
-    if (line_at(&line, patches[n - 1].mean) < 1.0 / 12)
+    if (!isfinite(dark) || !isfinite(line.at_0) || !isfinite(line.slope) ||
+        line_at(&line, patches[n - 1].mean) < 1.0 / 12)
         return -ENODATA;
     *out =
         (struct sqy_noise){.offset = dark, .gain = line.slope, .read = sqrt(line_at(&line, dark))};

@@ -1,4 +1,5 @@
 #include "codec/nvenc.h"
+#include "codec/video_args.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -72,9 +73,8 @@ static int preset_of(const char *name)
 static int take_qp(const struct video_format *format, const struct video_setting *setting,
                    struct nvenc_settings *out)
 {
-    char *end;
-    double qp = strtod(setting->value, &end);
-    if (end == setting->value || *end || !(qp >= 0 && qp <= NVENC_QP_MAX))
+    double qp;
+    if (!video_args_number(setting->value, &qp) || !(qp >= 0 && qp <= NVENC_QP_MAX))
         return refuse(format, "no such value of ", setting->name);
     out->qp = (uint8_t)(qp + 0.5);
     return 0;

@@ -1,5 +1,7 @@
 /* libsqy: pipelines for stacks of voxels, sqeazy's and our own. Bytes in, bytes out: no files, no
- * threads, no global state. C99 and C++.
+ * threads, no global state; but x265, which starts some of its own, and NVIDIA's driver, which
+ * encoder=nvenc loads for the process, from the folder $SQY_NVIDIA_LIBRARIES where that is set.
+ * C99 and C++.
  *
  *     struct sqy_pipeline *pipeline;
  *     struct sqy_ctx *ctx;

@@ -26,6 +26,7 @@ struct shape {
     uint32_t spp;
     bool
         codes; /* small numbers that a filter has made, no grey values: low bits are all there is */
+    bool foreign; /* sqeazy is to read it: no form that it has not */
 };
 
 enum stage_class { STAGE_FILTER, STAGE_SINK };

@@ -93,16 +93,34 @@ static void layout_pad(struct video_layout *l, enum video_codec codec)
         l->pic_rows = least;
 }
 
-/* The least depth that the encoder has and that holds all samples. */
-static int choose_bits(struct video_layout *l, const struct stage *stage, const struct shape *shape,
-                       const uint8_t *in)
+/* Whether sqeazy's form of two bytes can be undone: any loss in chroma would be one of up to 65535. */
+static bool minima_are_exact(const struct stage *stage, const struct video_args *args,
+                             const struct shape *shape, const uint8_t *in)
 {
-    if (l->form == VIDEO_FORM_MINIMA)
-        return 0;
+    const size_t plane = shape->rows * shape->width * shape->size;
+    if (!video_args_are_lossless(video_codec_of(stage), args))
+        return false;
+    for (uint64_t z = 0; z < shape->planes; z++)
+        if (!video_minima_hold(in + z * plane, shape->rows, shape->width))
+            return false;
+    return true;
+}
+
+/* The least depth that the encoder has and that holds all samples. Where it is not sqeazy's form after all the
+ * stream has to tell, by more than 8 bits. */
+static int choose_bits(struct video_layout *l, const struct stage *stage,
+                       const struct video_args *args, const struct shape *shape, const uint8_t *in)
+{
     const unsigned most = video_codec_of(stage) == VIDEO_H264 ? 10 : 12;
     const unsigned given = (unsigned)stage->arg[VIDEO_ARG_BITS];
     const unsigned needed = video_bits_of(in, shape->n, shape->size);
-    l->bits = given ? given : round_up(needed, 2);
+    const bool minima = l->form == VIDEO_FORM_MINIMA;
+    if (minima && minima_are_exact(stage, args, shape, in))
+        return 0;
+    if (minima && shape->foreign)
+        return -ENOTSUP;
+    l->form = VIDEO_FORM_LUMA;
+    l->bits = given ? given : round_up(minima && needed < 10 ? 10 : needed, 2);
     return needed > l->bits || l->bits > most ? -ENOTSUP : 0;
 }
 
@@ -114,7 +132,7 @@ static size_t video_bound(const struct stage *stage, const struct shape *shape)
     size_t plane, all;
     if (layout_init(&l, stage, shape) < 0)
         return 0;
-    l.bits = shape->size == 2 && l.form == VIDEO_FORM_LUMA ? 12 : 8;
+    l.bits = shape->size == 2 ? 12 : 8;
     if (stage->arg[VIDEO_ARG_BITS] > 8)
         l.bits = 12;
     l.chroma = VIDEO_420;
@@ -298,9 +316,9 @@ static ssize_t video_encode(struct sqy_ctx *ctx, const struct stage *stage,
         return -ENOMEM;
     int r = layout_init(&l, stage, shape);
     if (r == 0)
-        r = choose_bits(&l, stage, shape, in);
-    if (r == 0)
         r = video_args_split(stage, &args);
+    if (r == 0)
+        r = choose_bits(&l, stage, &args, shape, in);
     if (r == 0)
         r = make_format(&format, stage, &args, &l);
     if (r == 0)

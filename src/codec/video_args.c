@@ -4,10 +4,13 @@
 #include "codec/arg.h"
 
 #include <errno.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define NAME_CHARS   "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_0123456789-"
+#define DIGITS       "0123456789"
+#define MAX_DIGITS   15                      /* all of which a double holds */
 #define H264_DEFAULT "preset=ultrafast,qp=0" /* hevc has none to be spelled out */
 #define FINER_STEP   6                       /* of qp and crf: half the quantiser's step */
 #define CRF_H264     23                      /* the encoders' own, where nothing is said */
@@ -167,6 +170,8 @@ int video_args_split(const struct stage *stage, struct video_args *out)
         char *equals = strchr(at, '=');
         if (out->n == VIDEO_MAX_SETTINGS)
             return -ENOTSUP;
+        if (!equals)
+            return -EINVAL;
         *equals = 0;
         out->items[out->n++] = (struct video_setting){at, equals + 1};
     }
@@ -181,10 +186,49 @@ const char *video_args_value(const struct video_args *args, const char *name)
     return NULL;
 }
 
+/* libx264 goes by crf where both are given. */
 bool video_args_are_lossless(enum video_codec codec, const struct video_args *args)
 {
     const char *value = video_args_value(args, codec == VIDEO_H264 ? "qp" : "lossless");
+    if (codec == VIDEO_H264 && video_args_value(args, "crf"))
+        return false;
     return !args->n || (value && !strcmp(value, codec == VIDEO_H264 ? "0" : "1"));
+}
+
+bool video_args_number(const char *text, double *out)
+{
+    const bool minus = *text == '-';
+    const size_t whole = strspn(text += minus, DIGITS);
+    const char *point = text + whole;
+    const size_t part = *point == '.' ? strspn(point + 1, DIGITS) : 0;
+    double v = 0, unit = 1;
+    if (point[*point == '.' ? 1 + part : 0] || !(whole + part) || whole + part > MAX_DIGITS)
+        return false;
+    for (; *text; text++) {
+        if (*text == '.')
+            continue;
+        v = v * 10 + (*text - '0');
+        unit *= text > point ? 10 : 1;
+    }
+    *out = (minus ? -v : v) / unit;
+    return true;
+}
+
+/* With three digits behind the point, or as few as there are. `v` >= 0. */
+static void print_number(char *out, size_t size, const char *name, double v)
+{
+    const long n = lround(v * 1000);
+    int len = snprintf(out, size, "%s=%ld.%03ld", name, n / 1000, n % 1000);
+    while (out[len - 1] == '0')
+        out[--len] = 0;
+    if (out[len - 1] == '.')
+        out[--len] = 0;
+}
+
+static double number_or(const char *text, double other)
+{
+    double v;
+    return text && video_args_number(text, &v) ? v : other;
 }
 
 unsigned video_args_group(const struct stage *stage)
@@ -201,11 +245,13 @@ bool video_args_finer(struct stage *stage)
     if (video_args_split(stage, &args) < 0 || video_args_are_lossless(codec, &args))
         return false;
     const char *qp = video_args_value(&args, "qp"), *crf = video_args_value(&args, "crf");
-    const double was = qp ? atof(qp) : crf ? atof(crf) : codec == VIDEO_H264 ? CRF_H264 : CRF_HEVC;
+    const double was = number_or(qp ? qp : crf, qp || crf             ? 0
+                                                : codec == VIDEO_H264 ? CRF_H264
+                                                                      : CRF_HEVC);
     if (was <= FINER_STEP)
         snprintf(last, sizeof(last), "%s", codec == VIDEO_H264 ? "qp=0" : "lossless=1");
     else
-        snprintf(last, sizeof(last), "%s=%g", qp ? "qp" : "crf", was - FINER_STEP);
+        print_number(last, sizeof(last), qp ? "qp" : "crf", was - FINER_STEP);
     for (unsigned i = 0; i < args.n; i++) {
         const char *name = args.items[i].name;
         const size_t had = strlen(kept);

@@ -32,7 +32,8 @@ void video_args_print(const struct stage *stage, bool in_full, FILE *f);
 unsigned video_args_group(const struct stage *stage);
 bool video_args_finer(struct stage *stage);
 
-/* The encoder's, cut into names and values that lie in `text`. -ENOTSUP where there are too many. */
+/* The encoder's, cut into names and values that lie in `text`. -ENOTSUP where there are too many,
+ * -EINVAL where one has no value. */
 struct video_args {
     char text[VIDEO_TEXT_MAX];
     unsigned n;
@@ -41,6 +42,8 @@ struct video_args {
 int video_args_split(const struct stage *stage, struct video_args *out);
 /* NULL where it is not given; the last one counts. */
 const char *video_args_value(const struct video_args *args, const char *name);
+/* A decimal number, whatever the locale. */
+bool video_args_number(const char *text, double *out);
 /* Whether they ask for no loss. */
 bool video_args_are_lossless(enum video_codec codec, const struct video_args *args);
 enum video_codec video_codec_of(const struct stage *stage);

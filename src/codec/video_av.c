@@ -99,13 +99,11 @@ static enum AVPixelFormat pixel_format(const struct video_format *f)
 static bool read_number(void *options, const AVOption *option, const char *value, double *out)
 {
     const AVOption *named = option->unit ? av_opt_find(options, value, option->unit, 0, 0) : NULL;
-    char *end;
     if (named && named->type == AV_OPT_TYPE_CONST) {
         *out = (double)named->default_val.i64;
         return true;
     }
-    *out = strtod(value, &end);
-    return end != value && !*end && *out >= option->min && *out <= option->max;
+    return video_args_number(value, out) && *out >= option->min && *out <= option->max;
 }
 
 /* av_opt_set(), but that it says nothing. -ENOENT where there is no such option. */

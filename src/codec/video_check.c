@@ -1,111 +1,100 @@
-/* Arguments reach encoders as they are, so two kinds are kept from them: those that would break what a
- * stream of ours is (one closed group that is complete in itself), and those that make a library read
- * or write files, for whoever may name a pipeline need not be who runs the program. */
+/* Arguments reach encoders as they are, and whoever may name a pipeline need not be who runs the program. So
+ * only those are let through that are known to do no more than trade size, time and loss: the libraries
+ * have hundreds of others, some of which write files, wait, end the program or break what a stream of
+ * ours is (one closed group that is complete in itself), under several spellings each. */
 #include "codec/video_check.h"
 
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
-struct refused {
-    const char *name; /* with '*' at its end: all that begin so */
-    const char *why;
+enum { AVC = 1 << VIDEO_H264, HVC = 1 << VIDEO_HEVC };
+
+static const struct allowed {
+    const char *name;
+    unsigned codecs;
+    bool is_switch; /* "no-" may stand before it */
+} allowed[] = {
+    {"preset", AVC | HVC, false},
+    {"tune", AVC | HVC, false},
+    {"profile", AVC | HVC, false},
+    {"qp", AVC | HVC, false},
+    {"crf", AVC | HVC, false},
+    {"lossless", HVC, false},
+    {"bframes", AVC | HVC, false},
+    {"b-adapt", AVC | HVC, false},
+    {"b-pyramid", AVC | HVC, false},
+    {"ref", AVC | HVC, false},
+    {"rc-lookahead", AVC | HVC, false},
+    {"scenecut", AVC | HVC, false},
+    {"aq-mode", AVC | HVC, false},
+    {"aq-strength", AVC | HVC, false},
+    {"ipratio", AVC | HVC, false},
+    {"pbratio", AVC | HVC, false},
+    {"qcomp", AVC | HVC, false},
+    {"mbtree", AVC, true},
+    {"cutree", HVC, true},
+    {"psy", AVC, true},
+    {"psy-rd", AVC | HVC, false},
+    {"psy-rdoq", HVC, false},
+    {"rdoq-level", HVC, false},
+    {"rd", HVC, false},
+    {"trellis", AVC, false},
+    {"me", AVC | HVC, false},
+    {"merange", AVC | HVC, false},
+    {"subme", AVC | HVC, false},
+    {"deblock", AVC | HVC, true},
+    {"cabac", AVC, true},
+    {"coder", AVC, false},
+    {"weightp", AVC | HVC, false},
+    {"weightb", AVC | HVC, true},
+    {"mixed-refs", AVC, true},
+    {"8x8dct", AVC, true},
+    {"partitions", AVC, false},
+    {"fast-pskip", AVC, true},
+    {"dct-decimate", AVC, true},
+    {"ctu", HVC, false},
+    {"min-cu-size", HVC, false},
+    {"max-tu-size", HVC, false},
+    {"tu-intra-depth", HVC, false},
+    {"tu-inter-depth", HVC, false},
+    {"max-merge", HVC, false},
+    {"limit-refs", HVC, false},
+    {"limit-modes", HVC, true},
+    {"rect", HVC, true},
+    {"amp", HVC, true},
+    {"early-skip", HVC, true},
+    {"fast-intra", HVC, true},
+    {"b-intra", HVC, true},
+    {"sao", HVC, true},
+    {"signhide", HVC, true},
+    {"strong-intra-smoothing", HVC, true},
 };
 
-#define FILES   "would read or write a file"
-#define GROUPS  "is for the program to say; gop= sets how many planes go together"
-#define OURS    "is for the program to say"
-#define MACHINE "could ask for instructions that this machine lacks"
-#define CRASH   "is not safe with this encoder"
-
-static const struct refused refused[] = {
-    {"keyint", GROUPS},
-    {"open-gop", GROUPS},
-    {"intra-refresh", GROUPS},
-    {"forced-idr", GROUPS},
-    {"annexb", OURS},
-    {"repeat-headers", OURS},
-    {"log*", OURS},
-    {"info", OURS},
-    {"pools", "is for the program to say; threads= is how many"},
-    {"input*", OURS},
-    {"output*", OURS},
-    {"fps", OURS},
-    {"frames", OURS},
-    {"seek", OURS},
-    {"chunk-*", OURS},
-    {"interlace*", OURS},
-    {"fake-interlaced", OURS},
-    {"field*", OURS},
-    {"tff", OURS},
-    {"bff", OURS},
-    {"copy-pic", OURS},
-    {"asm", MACHINE},
-    {"cpuid", MACHINE},
-    {"slices*", CRASH}, /* x265 without a pool of threads */
-    {"psnr", CRASH},    /* x264 with grey */
-    {"frame-dup", CRASH},
-    {"global-header", OURS},
-    {"ctu-info", "would wait for what nobody tells"},
-    {"force-flush", OURS},
-    {"min-luma", OURS}, /* both clip, whatever lossless= says */
-    {"max-luma", OURS},
-    {"dither", OURS},
-    {"vfr-input", OURS},
-    {"x264*", OURS},
-    {"x265*", OURS},
-    {"avcintra*", OURS},
-    {"pass*", FILES},
-    {"multi-pass*", FILES},
-    {"stats*", FILES},
-    {"csv*", FILES},
-    {"qpfile", FILES},
-    {"zonefile", FILES},
-    {"dump-yuv", FILES},
-    {"recon*", FILES},
-    {"analysis-*", FILES},
-    {"refine-analysis*", FILES},
-    {"scaling-list", FILES},
-    {"cqmfile", FILES},
-    {"lambda-file", FILES},
-    {"scenecut-qp-config", FILES},
-    {"dhdr10*", FILES},
-    {"dolby*", FILES},
-    {"nalu-file", FILES},
-    {"film-grain", FILES},
-    {"opencl*", FILES},
-};
-
-/* As the encoders read names: '_' is '-'. */
-static void plain_name(const char *name, char out[STAGE_WORD_MAX])
+/* Exactly as it stands in the table: both libraries take other spellings ('_', capitals, "no", "--"). */
+static bool is_allowed(enum video_codec codec, const char *name)
 {
-    snprintf(out, STAGE_WORD_MAX, "%s", name);
-    for (char *at = out; *at; at++)
-        *at = *at == '_' ? '-' : *at >= 'A' && *at <= 'Z' ? (char)(*at - 'A' + 'a') : *at;
-}
-
-static const char *listed(const char *plain)
-{
-    for (size_t i = 0; i < sizeof(refused) / sizeof(refused[0]); i++) {
-        const size_t len = strlen(refused[i].name);
-        const bool prefix = refused[i].name[len - 1] == '*';
-        if (prefix ? !strncmp(plain, refused[i].name, len - 1) : !strcmp(plain, refused[i].name))
-            return refused[i].why;
+    const char *of = strncmp(name, "no-", 3) ? NULL : name + 3;
+    for (size_t i = 0; i < sizeof(allowed) / sizeof(allowed[0]); i++) {
+        const struct allowed *a = &allowed[i];
+        if (a->codecs & 1u << codec &&
+            (!strcmp(a->name, name) || (of && a->is_switch && !strcmp(a->name, of))))
+            return true;
     }
-    return NULL;
+    return false;
 }
 
-/* "no" or "no-" in front says the opposite, and x265 passes over a "--" before all. */
-static const char *refusal(const char *name)
+/* Words and plain numbers: no path, and nothing that a library's atof() makes infinite. */
+static bool is_plain(const char *value)
 {
-    char plain[STAGE_WORD_MAX];
-    plain_name(name, plain);
-    if (plain[0] == '-')
-        return "begins like no argument";
-    const char *why = listed(plain);
-    if (!why && !strncmp(plain, "no", 2))
-        why = listed(plain + (plain[2] == '-' ? 3 : 2));
-    return why;
+    static const char *const wild[] = {"nan", "inf"};
+    if (value[strspn(value, "abcdefghijklmnopqrstuvwxyz0123456789.:+-_")] ||
+        strlen(value) > STAGE_WORD_MAX)
+        return false;
+    value += strspn(value, "+-");
+    for (size_t i = 0; i < sizeof(wild) / sizeof(wild[0]); i++)
+        if (!strncmp(value, wild[i], strlen(wild[i])))
+            return false;
+    return true;
 }
 
 static const char *encoder_of(enum video_codec codec)
@@ -118,9 +107,8 @@ static bool is_in_range(enum video_codec codec, const char *name, const char *va
 {
     const bool qp = !strcmp(name, "qp"), crf = !strcmp(name, "crf"), avc = codec == VIDEO_H264;
     const double most = avc && qp ? 63 : 51, least = avc && crf ? -12 : 0; /* 10 bits: 12 more */
-    char *end;
-    const double v = strtod(value, &end);
-    return (!qp && !crf) || (end != value && !*end && v >= least && v <= most);
+    double v;
+    return (!qp && !crf) || (video_args_number(value, &v) && v >= least && v <= most);
 }
 
 /* libavcodec's options come first, as it is it that is given them; names of presets it does not judge. */
@@ -137,16 +125,12 @@ static int check_value(enum video_codec codec, const char *name, const char *val
 static int check_one(enum video_codec codec, const struct video_setting *item,
                      char why[ARG_WHY_MAX])
 {
-    const char *no = refusal(item->name);
-    if (!no && strpbrk(item->value, "/\\"))
-        no = "takes no path";
-    if (no) {
-        snprintf(why, ARG_WHY_MAX, "%.40s %s", item->name, no);
-        return -EINVAL;
-    }
-    int r = check_value(codec, item->name, item->value);
+    int r = !is_allowed(codec, item->name) ? -ENOENT
+            : !is_plain(item->value)       ? -EINVAL
+                                           : check_value(codec, item->name, item->value);
     if (r == -ENOENT)
-        snprintf(why, ARG_WHY_MAX, "%s has no argument '%.40s'", encoder_of(codec), item->name);
+        snprintf(why, ARG_WHY_MAX, "%s has no argument '%.40s' that may be given here",
+                 encoder_of(codec), item->name);
     else if (r == -EINVAL)
         snprintf(why, ARG_WHY_MAX, "%s does not take %.40s=%.40s", encoder_of(codec), item->name,
                  item->value);
@@ -160,10 +144,15 @@ int video_check_args(enum video_codec codec, const struct video_args *args, unsi
                      char why[ARG_WHY_MAX])
 {
     for (unsigned i = 0; i < args->n; i++) {
+        const char *name = args->items[i].name;
         *which = i;
+        if (!strcmp(name, "crf") && video_args_value(args, "qp")) {
+            snprintf(why, ARG_WHY_MAX, "crf and qp are two ways to say the same");
+            return -EINVAL;
+        }
         for (unsigned j = 0; j < i; j++) {
-            if (!strcmp(args->items[i].name, args->items[j].name)) {
-                snprintf(why, ARG_WHY_MAX, "%.40s is given twice", args->items[i].name);
+            if (!strcmp(name, args->items[j].name)) {
+                snprintf(why, ARG_WHY_MAX, "%.40s is given twice", name);
                 return -EINVAL;
             }
         }

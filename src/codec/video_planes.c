@@ -105,6 +105,28 @@ static void fill_block(const struct video_layout *l, const uint8_t *in, size_t x
     at[1] = (uint8_t)least;
 }
 
+static bool block_holds(const uint8_t *in, size_t rows, size_t width, size_t x, size_t y)
+{
+    uint16_t least = UINT16_MAX, most = 0;
+    for (size_t j = y; j < rows && j < y + BLOCK_ROWS; j++) {
+        for (size_t i = x; i < width && i < x + BLOCK_WIDTH; i++) {
+            const uint16_t v = le_load16(in + 2 * (j * width + i));
+            least = v < least ? v : least;
+            most = v > most ? v : most;
+        }
+    }
+    return most - least <= UINT8_MAX;
+}
+
+bool video_minima_hold(const uint8_t *in, size_t rows, size_t width)
+{
+    for (size_t y = 0; y < rows; y += BLOCK_ROWS)
+        for (size_t x = 0; x < width; x += BLOCK_WIDTH)
+            if (!block_holds(in, rows, width, x, y))
+                return false;
+    return true;
+}
+
 void video_plane_fill(const struct video_layout *l, const uint8_t *in, uint8_t *room,
                       struct video_plane *out)
 {
@@ -161,11 +183,12 @@ int video_plane_read(const struct video_layout *l, const struct video_picture *p
     if (p->width < l->width || p->width > l->pic_width || p->height < l->rows ||
         p->height > l->pic_rows)
         return -EBADMSG;
-    if (l->form == VIDEO_FORM_MINIMA && (!p->u || p->bits != 8))
+    const bool minima = l->form == VIDEO_FORM_MINIMA && p->bits == 8;
+    if (minima && !p->u)
         return -EBADMSG;
     for (size_t y = 0; y < l->rows; y++, out += l->width * l->size) {
         const uint8_t *luma = p->y + y * p->stride;
-        if (l->form == VIDEO_FORM_MINIMA)
+        if (minima)
             read_minima_row(l, luma, p->u + y / BLOCK_ROWS * p->chroma_stride, out);
         else
             read_luma_row(l, item, p->shift, luma, out);

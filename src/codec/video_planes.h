@@ -24,6 +24,8 @@ struct video_layout {
 
 /* The bits of the largest of `n` samples that are at least 8. */
 unsigned video_bits_of(const uint8_t *in, size_t n, size_t size);
+/* Whether no block of minima spans more than a byte, in a plane of samples of two bytes. */
+bool video_minima_hold(const uint8_t *in, size_t rows, size_t width);
 /* Bytes that video_plane_fill() needs. */
 size_t video_plane_bytes(const struct video_layout *layout);
 /* A plane at `in` as a picture, in `room` or where it lies already. */

@@ -60,7 +60,7 @@ static void check_sum(const struct kernels *k)
 static void check_energy_sum(const struct kernels *k)
 {
     uint64_t seed = 4;
-    const struct shape shape = {SQY_INT16, 2, MOST, 1, 1, MOST, 1, false};
+    const struct shape shape = {SQY_INT16, 2, MOST, 1, 1, MOST, 1, false, false};
     const size_t len = grid_bytes(&shape, GRID_BANDS);
     uint8_t *memory = calloc(2, len);
     struct grid grid;

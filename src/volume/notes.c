@@ -261,8 +261,9 @@ static void note_failed(const char *path, const char *what, int r)
 
 void volume_note_rename(struct volume *volume, const char *from, const char *to)
 {
-    note_failed(to, "the index", index_rename(volume->index, from, to));
+    /* First what forbids, then the rows by which files are found that it may be done to. */
     note_failed(to, POLICY_FILE, policy_rename(volume->policy, from, to, false));
+    note_failed(to, "the index", index_rename(volume->index, from, to));
     atomic_store(&volume->archive_due, true);
     if (!volume->config.read_only)
         consider_conversion(volume, to);
@@ -270,8 +271,8 @@ void volume_note_rename(struct volume *volume, const char *from, const char *to)
 
 void volume_note_exchange(struct volume *volume, const char *a, const char *b)
 {
-    note_failed(a, "the index", index_exchange(volume->index, a, b));
     note_failed(a, POLICY_FILE, policy_rename(volume->policy, a, b, true));
+    note_failed(a, "the index", index_exchange(volume->index, a, b));
     atomic_store(&volume->archive_due, true);
 }
 

@@ -21,6 +21,7 @@ struct line {
     char *text; /* of the policy, or the line itself */
     char *path;
     enum policy_kind kind;
+    bool left; /* at an old name, until the file has the new one; never saved */
 };
 
 struct lines {
@@ -29,7 +30,8 @@ struct lines {
 };
 
 /* A change is made to a copy of the lines, which is saved, and then takes their place: memory and
- * file say the same whatever fails. */
+ * file say the same whatever fails. A rename has happened already: memory follows it even so, and the file is
+ * written later (`unsaved`, guarded by `change`). */
 struct policy {
     const struct io *io;
     int root_fd;
@@ -37,6 +39,7 @@ struct policy {
     pthread_mutex_t
         change; /* one change at a time, held while the file is replaced; before `lock` */
     struct lines lines;
+    bool unsaved;
 };
 
 static void free_lines(struct lines *lines)
@@ -99,24 +102,24 @@ static int add_line(struct lines *lines, enum policy_kind kind, char *text, char
         free(path);
         return -ENOMEM;
     }
-    lines->line[lines->n++] = (struct line){text, path, kind};
+    lines->line[lines->n++] = (struct line){text, path, kind, false};
     return 0;
 }
 
-/* Such a line is kept, and counts for nothing. */
+/* Such a line is kept, and counts for nothing; but whatever a line "lossless" says, it forbids. */
 static void warn_unfit(enum policy_kind kind, const char *text, const char *path)
 {
     struct sqy_pipeline *pipeline = NULL;
     struct archive_policy archive = {0};
-    struct sqy_error error = {0, "\"always\" was expected"};
+    struct sqy_error error = {0, "it is taken for \"always\""};
     int r = strcmp(text, "always") == 0 ? 0 : -EINVAL;
     if (kind == POLICY_PIPELINE)
         r = policy_pipeline(text, &pipeline, &error);
     if (kind == POLICY_ARCHIVE)
         r = archive_policy_parse(text, &archive, &error);
     if (r < 0)
-        log_warn("%s: %s of \"%s\" is not used: %s: %s", POLICY_FILE, kind_names[kind], path, text,
-                 error.message);
+        log_warn("%s: %s of \"%s\" is %s: %s: %s", POLICY_FILE, kind_names[kind], path,
+                 kind == POLICY_LOSSLESS ? "wrong" : "not used", text, error.message);
     sqy_pipeline_free(&pipeline);
     archive_policy_clear(&archive);
 }
@@ -134,24 +137,46 @@ static char *take_kind(char *line, enum policy_kind *kind)
     return NULL;
 }
 
+/* As people write them: "/a/", "./a" and "a//b" too. */
+static void tidy_path(char *path)
+{
+    char *to = path, *rest = path, *part;
+    while ((part = strsep(&rest, "/")) != NULL) {
+        size_t len = strlen(part);
+        if (len == 0 || strcmp(part, ".") == 0)
+            continue;
+        if (to != path)
+            *to++ = '/';
+        memmove(to, part, len);
+        to += len;
+    }
+    *to = '\0';
+}
+
 static int parse_line(struct lines *lines, char *line)
 {
     enum policy_kind kind;
     char *text = take_kind(line, &kind);
     char *path = text != NULL ? strchr(text, '\t') : NULL;
+    if (text != NULL)
+        text[strcspn(text, "\r")] = '\0'; /* ours are written as \015 */
+    if (text != NULL && path == NULL && kind == POLICY_LOSSLESS)
+        path = text + strlen(text); /* an editor took the root's tabulator off */
     if (path == NULL) {
         if (line[0] != '#' && line[0] != '\0')
             log_warn("%s: a line is not understood and left alone: %s", POLICY_FILE, line);
         return add_line(lines, POLICY_PIPELINE, strdup(line), NULL);
     }
-    char *plain = unescape(path + 1);
+    const char *escaped = *path == '\t' ? path + 1 : path;
+    char *plain = unescape(escaped);
     char *value = strndup(text, (size_t)(path - text));
     if (plain == NULL || value == NULL) {
         free(plain);
         free(value);
         return -ENOMEM;
     }
-    warn_unfit(kind, value, path + 1);
+    tidy_path(plain);
+    warn_unfit(kind, value, escaped);
     return add_line(lines, kind, value, plain);
 }
 
@@ -255,8 +280,7 @@ bool policy_forbids_loss(struct policy *policy, const char *path)
     bool forbids = false;
     pthread_mutex_lock(&policy->lock);
     for (size_t len = strlen(path);; len = parent_len(path, len)) {
-        const struct line *line = find(&policy->lines, POLICY_LOSSLESS, path, len);
-        forbids = forbids || (line != NULL && strcmp(line->text, "always") == 0);
+        forbids = forbids || find(&policy->lines, POLICY_LOSSLESS, path, len) != NULL;
         if (len == 0)
             break;
     }
@@ -288,6 +312,8 @@ static void print_lines(const struct lines *lines, FILE *file)
 {
     for (size_t i = 0; i < lines->n; i++) {
         const struct line *line = &lines->line[i];
+        if (line->left)
+            continue;
         if (line->path == NULL) {
             fprintf(file, "%s\n", line->text);
             continue;
@@ -338,6 +364,7 @@ struct change {
     const char *from, *to, *text;
     enum policy_kind kind; /* of what is set or removed */
     bool exchange, any;
+    bool done; /* to the directories, whatever becomes of the file */
     struct lines lines;
 };
 
@@ -347,7 +374,49 @@ static int keep(struct change *change, const struct line *line, char *path)
 {
     if (line->path != NULL && path == NULL)
         return -ENOMEM;
-    return add_line(&change->lines, line->kind, strdup(line->text), path);
+    int r = add_line(&change->lines, line->kind, strdup(line->text), path);
+    if (r >= 0)
+        change->lines.line[change->lines.n - 1].left = line->left;
+    return r;
+}
+
+/* What follows `dir` in `path` ("" or "/..."), or NULL where it is not below. */
+static const char *below(const char *path, const char *dir)
+{
+    size_t len = strlen(dir);
+    if (path == NULL || strncmp(path, dir, len) != 0 || (path[len] != '\0' && path[len] != '/'))
+        return NULL;
+    return path + len;
+}
+
+/* Until the file knows of the new name, loss is forbidden at the old one, too. */
+static int leave_lossless(const struct policy *policy, struct change *change)
+{
+    int r = 0;
+    for (size_t i = 0; i < policy->lines.n && r >= 0; i++) {
+        const struct line *line = &policy->lines.line[i];
+        if (line->kind != POLICY_LOSSLESS || line->left || line->path == NULL ||
+            (below(line->path, change->from) == NULL && below(line->path, change->to) == NULL))
+            continue;
+        r = keep(change, line, strdup(line->path));
+        if (r >= 0)
+            change->lines.line[change->lines.n - 1].left = true;
+    }
+    return r;
+}
+
+static void drop_left(struct lines *lines)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < lines->n; i++) {
+        if (lines->line[i].left) {
+            free(lines->line[i].text);
+            free(lines->line[i].path);
+        } else {
+            lines->line[n++] = lines->line[i];
+        }
+    }
+    lines->n = n;
 }
 
 static int apply(struct policy *policy, struct change *change, change_fn *fn)
@@ -361,9 +430,16 @@ static int apply(struct policy *policy, struct change *change, change_fn *fn)
                          : -ENOMEM;
         change->any = true;
     }
-    bool replaced = false;
-    if (r >= 0 && change->any)
+    bool replaced = false, made = r >= 0;
+    if (r >= 0 && (change->any || policy->unsaved))
         r = save(policy, &change->lines, &replaced);
+    if (replaced) {
+        policy->unsaved = false;
+        drop_left(&change->lines);
+    } else if (r < 0 && change->done && change->any && made &&
+               leave_lossless(policy, change) >= 0) {
+        policy->unsaved = replaced = true;
+    }
     if (replaced) {
         pthread_mutex_lock(&policy->lock);
         struct lines old = policy->lines;
@@ -398,15 +474,6 @@ int policy_set(struct policy *policy, enum policy_kind kind, const char *path, c
     return r >= 0 && !change.any ? -ENODATA : r;
 }
 
-/* What follows `dir` in `path` ("" or "/..."), or NULL where it is not below. */
-static const char *below(const char *path, const char *dir)
-{
-    size_t len = strlen(dir);
-    if (path == NULL || strncmp(path, dir, len) != 0 || (path[len] != '\0' && path[len] != '/'))
-        return NULL;
-    return path + len;
-}
-
 static int move(struct change *change, const struct line *line)
 {
     const char *to = change->to, *rest = below(line->path, change->from);
@@ -423,8 +490,22 @@ static int move(struct change *change, const struct line *line)
 
 int policy_rename(struct policy *policy, const char *from, const char *to, bool exchange)
 {
-    struct change change = {.from = from, .to = to, .exchange = exchange};
+    struct change change = {.from = from, .to = to, .exchange = exchange, .done = true};
     return make_change(policy, &change, move);
+}
+
+static int keep_all(struct change *change, const struct line *line)
+{
+    return keep(change, line, line->path != NULL ? strdup(line->path) : NULL);
+}
+
+int policy_save(struct policy *policy)
+{
+    struct change change = {.from = ""};
+    pthread_mutex_lock(&policy->change);
+    int r = policy->unsaved ? apply(policy, &change, keep_all) : 0;
+    pthread_mutex_unlock(&policy->change);
+    return r;
 }
 
 static int drop_below(struct change *change, const struct line *line)

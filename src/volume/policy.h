@@ -8,7 +8,7 @@
  *
  * The path comes last and is taken to the end of the line; newline, backslash and control
  * characters in it are written as \ooo. "" is the root. The nearest directory upwards decides, but for
- * "lossless", which any of them may say. Thread safe. */
+ * "lossless", which any of them may say, in whatever words. Thread safe. */
 #ifndef SQYFS_VOLUME_POLICY_H
 #define SQYFS_VOLUME_POLICY_H
 
@@ -42,6 +42,9 @@ int policy_set(struct policy *policy, enum policy_kind kind, const char *path, c
  * below it follow. */
 int policy_rename(struct policy *policy, const char *from, const char *to, bool exchange);
 int policy_remove(struct policy *policy, const char *path);
+/* Where a rename could not be written, memory has it all the same, "lossless" at both names; this, or the next
+ * change, writes it. */
+int policy_save(struct policy *policy);
 
 /* Between these two no policy changes; other calls that change any wait. Before stack.lock. */
 void policy_freeze(struct policy *policy);

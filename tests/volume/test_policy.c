@@ -235,6 +235,73 @@ static void a_change_that_fails_leaves_memory_and_file_agreeing(void **state)
     }
 }
 
+static void put_file(int root, const char *text)
+{
+    int fd = openat(root, POLICY_FILE, O_RDWR | O_CREAT | O_TRUNC, 0644);
+    assert_int_equal(write(fd, text, strlen(text)), strlen(text));
+    close(fd);
+}
+
+static void what_is_written_by_hand_forbids_all_the_same(void **state)
+{
+    (void)state;
+    char path[] = "/tmp/sqyfs-policy-XXXXXX";
+    int root = make_root(path);
+    struct policy *policy;
+    put_file(root, "lossless\talways\ta/\nlossless\talways\t/b/c\nlossless\talways\t./d//e\r\n"
+                   "lossless\tyes\tf\n");
+    assert_int_equal(policy_open(&io_system, root, &policy), 0);
+    static const char *const forbidden[] = {"a", "a/x", "b/c", "d/e/f", "f"};
+    for (size_t i = 0; i < sizeof(forbidden) / sizeof(forbidden[0]); i++)
+        assert_true(policy_forbids_loss(policy, forbidden[i]));
+    assert_false(policy_forbids_loss(policy, "b") || policy_forbids_loss(policy, ""));
+    policy_close(&policy);
+    static const char *const all[] = {"lossless\talways", "lossless\talways\t.\n",
+                                      "lossless\talways\t/\r\n", "lossless\talways\r\n"};
+    for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
+        put_file(root, all[i]);
+        assert_int_equal(policy_open(&io_system, root, &policy), 0);
+        assert_true(policy_forbids_loss(policy, "x"));
+        policy_close(&policy);
+    }
+    remove_root(path, root);
+}
+
+static void a_rename_that_cannot_be_saved_forbids_at_both_names(void **state)
+{
+    (void)state;
+    char path[] = "/tmp/sqyfs-policy-XXXXXX";
+    int root = make_root(path);
+    struct io_faulty io;
+    struct policy *policy, *reopened;
+    io_faulty_init(&io);
+    assert_int_equal(policy_open(&io.io, root, &policy), 0);
+    assert_int_equal(policy_set(policy, POLICY_LOSSLESS, "a/b", "always"), 0);
+    assert_int_equal(policy_set(policy, POLICY_PIPELINE, "a", "lz4"), 0);
+    for (unsigned i = 0; i < 2; i++) {
+        io_faulty_fail(&io, IO_PWRITE, 1, ENOSPC, false);
+        assert_int_equal(policy_rename(policy, i == 0 ? "a" : "z", i == 0 ? "z" : "y", false),
+                         -ENOSPC);
+        assert_true(policy_forbids_loss(policy, "a/b"));
+        assert_true(policy_forbids_loss(policy, "z/b"));
+    }
+    assert_true(policy_forbids_loss(policy, "y/b/c"));
+    expect(policy, "y", false, "lz4");
+    io_faulty_fail(&io, IO_RENAME, 1, ENOSPC, false);
+    assert_int_equal(policy_save(policy), -ENOSPC);
+    assert_true(policy_forbids_loss(policy, "a/b"));
+    assert_int_equal(policy_save(policy), 0);
+    assert_false(policy_forbids_loss(policy, "a/b") || policy_forbids_loss(policy, "z/b"));
+    assert_int_equal(policy_open(&io_system, root, &reopened), 0);
+    assert_true(policy_forbids_loss(reopened, "y/b"));
+    assert_false(policy_forbids_loss(reopened, "a/b") || policy_forbids_loss(reopened, "z/b"));
+    policy_close(&reopened);
+    policy_close(&policy);
+    io_faulty_clear(&io);
+    unlinkat(root, ".sqyfs/policy.new", 0);
+    remove_root(path, root);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -244,6 +311,8 @@ int main(void)
         cmocka_unit_test(kinds_of_policies_do_not_meet),
         cmocka_unit_test(what_an_archive_policy_says),
         cmocka_unit_test(only_what_codes_chunks_without_loss_is_a_policy),
+        cmocka_unit_test(what_is_written_by_hand_forbids_all_the_same),
+        cmocka_unit_test(a_rename_that_cannot_be_saved_forbids_at_both_names),
         cmocka_unit_test(a_change_that_fails_leaves_memory_and_file_agreeing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,7 +1,10 @@
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include "base/quote.h"
@@ -12,6 +15,7 @@
 #include "ctl/say.h"
 #include "volume/archive.h"
 #include "volume/pack.h"
+#include "volume/policy.h"
 #include "volume/volume.h"
 
 #define MAX_RAW     64 /* policies on one command line */
@@ -123,12 +127,79 @@ static void tell_voxels_only(const struct encode *encode, const char *path)
             : "; sqeazy 0.7.2 misreads it on some machines");
 }
 
+/* ---- what may lose something ---- */
+
+/* Whether the store that begins at root[0 .. len) of a directory's path forbids loss in it: 1, 0, or an error. */
+static int store_forbids(const char *path, size_t len)
+{
+    char root[PATH_MAX];
+    struct policy *policy;
+    snprintf(root, sizeof(root), "%.*s/", (int)len, path);
+    int fd = open(root, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return -errno;
+    int r = faccessat(fd, POLICY_FILE, F_OK, 0) < 0 ? -errno : policy_open(&io_system, fd, &policy);
+    if (r >= 0) {
+        r = policy_forbids_loss(policy, path[len] == '/' ? path + len + 1 : "");
+        policy_close(&policy);
+    }
+    close(fd);
+    return r == -ENOENT ? 0 : r;
+}
+
+/* Of any directory upwards from the file's. */
+static int is_forbidden(const char *path)
+{
+    char dir[PATH_MAX], real[PATH_MAX];
+    const char *slash = strrchr(path, '/');
+    int n = snprintf(dir, sizeof(dir), "%.*s", slash != NULL ? (int)(slash - path) + 1 : 1,
+                     slash != NULL ? path : ".");
+    if (n >= (int)sizeof(dir))
+        return -ENAMETOOLONG;
+    if (realpath(dir, real) == NULL)
+        return -errno;
+    int r = 0;
+    for (size_t len = strcmp(real, "/") == 0 ? 0 : strlen(real);; len--) {
+        if (real[len] == '/' || real[len] == '\0')
+            r = store_forbids(real, len);
+        if (r != 0 || len == 0)
+            return r;
+    }
+}
+
+static bool has_lost(const struct encode *encode)
+{
+    char quality[8] = "", all[ARCHIVE_QUALITY_MAX];
+    ssize_t len = fgetxattr(encode->in_fd, "user.sqyfs.quality", all, sizeof(all) - 1);
+    if (len > 0)
+        snprintf(quality, sizeof(quality), "%.*s", (int)len, all);
+    return strncmp(quality, "lossy", 5) == 0;
+}
+
+static int check_loss(const struct encode *encode, const char *in, const char *path)
+{
+    char quoted[SAY_PATH_MAX];
+    if (sqy_pipeline_is_lossless(encode->policy.pipeline))
+        return EXIT_OK;
+    if (has_lost(encode))
+        return say_failed("%s has lost something already, and is not encoded with loss again",
+                          quote(in, quoted, sizeof(quoted)));
+    int r = is_forbidden(path);
+    if (r < 0)
+        return say_error("write", path, r);
+    return r == 0 ? EXIT_OK
+                  : say_failed("%s is in a directory of a store that says lossless=always",
+                               quote(path, quoted, sizeof(quoted)));
+}
+
 static int encode_open_file(struct encode *encode, const char *in, const char *path)
 {
     char quoted[SAY_PATH_MAX];
     if (!S_ISREG(encode->in_stat.st_mode))
         return say_failed("%s is not a regular file: only those can be encoded",
                           quote(in, quoted, sizeof(quoted)));
+    if (check_loss(encode, in, path) != EXIT_OK)
+        return EXIT_FAILED;
     int r = out_open(path, &encode->in_stat, &encode->out);
     if (r < 0)
         return say_error("write", path, r);

@@ -230,6 +230,28 @@ class RoundTrip(Place):
         self.check(data + b"tail", "--raw", "t*:64x48", name="t.raw")
         self.check(data[:100], "--raw", "t*:64x48", name="t.raw")
 
+    def test_loss_that_is_forbidden(self):
+        plain, blob, data = self.make()
+        os.makedirs(self.path("store", "kept", "deep"))
+        write(self.path("store", ".sqyfs-policy"), b"lossless\talways\tkept/\r\n")
+        kept, other = self.path("store", "kept", "deep", "a.tif.sqy"), self.path("store", "a.tif.sqy")
+        for pipeline in ["quantiser->lz4", "noise(q=1)->lz4"]:
+            done = self.failed("encode", "-p", pipeline, plain, kept)
+            self.assertIn(b"lossless=always", done.stderr)
+            self.assertFalse(os.path.exists(kept))
+        self.good("encode", "-p", "lz4", plain, kept)
+        run("encode", "-p", "quantiser->lz4", plain, other)
+        self.assertTrue(os.path.exists(other))
+        done = run("encode", "-p", "quantiser->lz4", plain, "a.tif.sqy", cwd=os.path.dirname(kept))
+        self.assertIn(b"lossless=always", done.stderr)
+        try:
+            os.setxattr(plain, "user.sqyfs.quality", b"lossy pipeline=noise")
+        except OSError:
+            return
+        done = self.failed("encode", "-p", "quantiser->lz4", plain, other)
+        self.assertIn(b"lost something already", done.stderr)
+        self.good("encode", "-p", "lz4", plain, other)
+
     def test_chunks_and_threads(self):
         data = stacks.tiff(300, 200, 20, stacks.voxels(300, 200, 20))
         for options in [["--chunk", "64K"], ["--chunk", "64M", "--threads", "1"],

@@ -214,6 +214,7 @@ static void tiff_info(const struct walk *walk, struct layout_info *info)
     info->voxel_y = description->voxel_y;
     info->voxel_z = description->voxel_z;
     info->pixel_hash = description->pixel_hash;
+    info->no_light = walk->no_light;
     if (!shape)
         return;
     info->type = shape->type;

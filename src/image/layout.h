@@ -115,7 +115,8 @@ struct layout_info {
     uint32_t spp;
     uint32_t channels, slices, frames; /* as ImageJ or OME say; 0 where they do not */
     double voxel_x, voxel_y, voxel_z;  /* micrometres; 0 where unknown */
-    bool pixel_hash;                   /* metadata carries a hash of the pixels (OME HashSHA1) */
+    bool no_light; /* values are numbers of colours, or a mask: between two of them lies nothing */
+    bool pixel_hash; /* metadata carries a hash of the pixels (OME HashSHA1) */
 };
 void layout_info(const struct layout *layout, struct layout_info *info);
 

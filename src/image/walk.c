@@ -14,6 +14,8 @@
 
 #include "image/plan.h"
 
+enum { PHOTOMETRIC_PALETTE = 3, PHOTOMETRIC_MASK = 4 };
+
 #define MAX_DEPTH           8u    /* of SubIFDs in SubIFDs */
 #define MAX_SUBS            1024u /* of one directory; pyramids have about ten */
 #define MAX_SAMPLES_WATCHED 65535u
@@ -146,6 +148,7 @@ void walk_restart(struct walk *walk, const struct tiff_header *header)
     walk->text = (struct text){0};
     walk->description = (struct description){.n_contiguous = 1};
     walk->text_stale = walk->text_skipped = false;
+    walk->no_light = false;
 }
 
 static int record(struct walk *walk, const struct walk_ifd *ifd)
@@ -376,7 +379,9 @@ static int read_image(struct walk *walk, struct window *window, const struct tif
     if (r == 0)
         r = watch_values(walk, &tiff->subsampling, 2);
     if (r == 0)
-        r = plan_image(&plan, tiff);
+        walk->no_light |=
+            tiff->photometric == PHOTOMETRIC_PALETTE || tiff->photometric == PHOTOMETRIC_MASK;
+    r = plan_image(&plan, tiff);
     walk->waste = plan.waste;
     walk->end = plan.end;
     if (r)

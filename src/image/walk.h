@@ -26,6 +26,7 @@ struct walk {
     uint32_t n_subs, cap_subs;
 
     uint64_t n_planes; /* of all directories */
+    bool no_light;     /* a directory's values are colours of a palette, or a mask */
     uint32_t n_odd;    /* directories that are not simply whole planes */
     uint32_t waste;
     uint32_t

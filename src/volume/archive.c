@@ -15,6 +15,7 @@
 #define SAMPLES 16u /* units that the noise is estimated from */
 /* Of a group of planes; a mount of usual size keeps a few such chunks in its cache. */
 #define MAX_GROUP_BYTES (64u << 20)
+#define MOST_HOLE       64u /* a stack has that many times the bytes it has stored: nobody's picture */
 
 /* ---- what it is to become ---- */
 
@@ -22,6 +23,13 @@ static int leave(struct archive *archive, const char *why)
 {
     archive->left = why;
     return -ENODATA;
+}
+
+/* It would be the same the next time. */
+static int leave_wrong(struct archive *archive)
+{
+    archive->wrong = true;
+    return leave(archive, "its copy was not what it has to be");
 }
 
 static int add_unit(struct sqy_noise_fit *fit, const struct pack_source *source,
@@ -39,12 +47,13 @@ static int add_unit(struct sqy_noise_fit *fit, const struct pack_source *source,
     if (unit->big_endian)
         sqy_swap(voxels, voxels, unit->bytes, sqy_type_size(box.type));
     int r = sqy_noise_fit_add(fit, &box, voxels);
-    return r == -ENOMEM ? r : 0; /* of another type: it says nothing */
+    return r == -ENOMEM ? r : 0;
 }
 
 /* First, last, and between, at even distances. */
 static int add_units(struct sqy_noise_fit *fit, const struct pack_source *source,
-                     const struct layout *layout, uint8_t *voxels, uint64_t room)
+                     const struct layout *layout, enum sqy_type type, uint8_t *voxels,
+                     uint64_t room)
 {
     uint64_t last = UINT64_MAX, gap_end;
     int r = 0;
@@ -55,8 +64,8 @@ static int add_units(struct sqy_noise_fit *fit, const struct pack_source *source
         if (!found && gap_end < source->size)
             found = layout_unit_at(layout, gap_end, &unit, &gap_end);
         const struct layout_piece *end = &unit.pieces[found ? unit.n_pieces - 1 : 0];
-        if (!found || unit.pieces[0].off == last || unit.bytes > room || end->off > source->size ||
-            end->len > source->size - end->off)
+        if (!found || (enum sqy_type)unit.type != type || unit.pieces[0].off == last ||
+            unit.bytes > room || end->off > source->size || end->len > source->size - end->off)
             continue;
         last = unit.pieces[0].off;
         r = add_unit(fit, source, &unit, voxels);
@@ -72,7 +81,7 @@ static int fit_noise(struct archive *archive, const struct pack_source *source,
     uint8_t *voxels = malloc(room);
     int r = voxels != NULL ? sqy_noise_fit_create(&fit) : -ENOMEM;
     if (r >= 0)
-        r = add_units(fit, source, layout, voxels, room);
+        r = add_units(fit, source, layout, archive->type, voxels, room);
     if (r >= 0) {
         int fitted = sqy_noise_fit_end(fit, &archive->noise);
         archive->has_noise = fitted >= 0;
@@ -129,8 +138,19 @@ static int prepare_lossy(struct archive *archive, const struct pack_source *sour
 {
     if (!may_lose(info->type))
         return leave(archive, "it has no voxels of 8 or 16 bits");
+    if (info->no_light)
+        return leave(archive, "its values are colours of a palette, or a mask");
+    archive->type = (enum sqy_type)info->type;
     int r = fit_noise(archive, source, layout, chunk);
     return r < 0 ? r : choose_pipeline(archive);
+}
+
+/* Its holes would be gone through for hours. */
+static bool is_mostly_hole(struct blob *blob, uint64_t size)
+{
+    struct blob_stats stats;
+    blob_stats(blob, &stats);
+    return stats.mapped_bytes < size / MOST_HOLE;
 }
 
 /* Also where all of it has been stored again since, with something beside it that was written. */
@@ -151,7 +171,9 @@ int archive_prepare(struct archive *archive, struct blob *blob, const struct pac
         return leave(archive, "it has lost something already");
     if (r >= 0)
         r = source->size == 0 ? leave(archive, "it is empty")
-                              : pack_layout(source, options, &layout);
+            : blob != NULL && is_mostly_hole(blob, source->size)
+                ? leave(archive, "it is mostly hole")
+                : pack_layout(source, options, &layout);
     if (r < 0)
         return r;
     layout_info(layout, &info);
@@ -240,7 +262,8 @@ static bool is_smaller(int fd, uint64_t stored_bytes)
 int archive_write(struct archive *archive, uint64_t stored_bytes, const struct pack_source *source,
                   const struct pack_options *usual, int fd)
 {
-    struct coder_loss loss = {.pipeline = archive->pipeline,
+    struct coder_loss loss = {.type = archive->type,
+                              .pipeline = archive->pipeline,
                               .lossless = archive->lossless,
                               .noise = archive->has_noise ? &archive->noise : NULL,
                               .bound = archive->policy->bound};
@@ -260,8 +283,8 @@ int archive_write(struct archive *archive, uint64_t stored_bytes, const struct p
     note.lossy_chunks = archive->lossy_chunks = sums.lossy_chunks;
     if (r >= 0)
         r = archive_check(source, options.io, fd, &note);
-    if (r >= 0 && !agrees(&note.receipt, &sums.receipt))
-        r = -EIO;
+    if (r == -EDOM || (r >= 0 && !agrees(&note.receipt, &sums.receipt)))
+        return leave_wrong(archive);
     return r < 0 ? r : add_note(options.io, fd, &note);
 }
 
@@ -270,24 +293,39 @@ int archive_write(struct archive *archive, uint64_t stored_bytes, const struct p
 struct walk {
     struct volume *volume;
     int result;
+    char *
+        dir; /* of the rows before: its policy is asked again before a copy takes its stack's place */
+    struct archive_policy policy;
+    int found; /* archive_policy_of() */
 };
 
+struct left {
+    struct walk *walk;
+    const struct index_row *seen;
+    const struct archive_policy *policy;
+};
+
+/* What has been stored since is looked at when its turn comes. */
 static int copy_left(void *ctx, const struct index_row *row)
 {
-    struct walk *walk = ((void **)ctx)[0];
+    const struct left *of = ctx;
     struct index_row left = *row;
-    left.archive = ((char **)ctx)[1];
-    return index_put(walk->volume->index, &left);
+    if (row->ino != of->seen->ino || row->digest != of->seen->digest)
+        return 0;
+    left.archive = of->policy->text;
+    return index_put(of->walk->volume->index, &left);
 }
 
 /* It stays as it is for this policy: who asks again need not open it. */
-static void note_left(struct walk *walk, const char *path, const struct archive_policy *policy,
-                      const char *why)
+static void note_left(struct walk *walk, const struct index_row *row, const struct archive *archive)
 {
-    void *ctx[] = {walk, (char *)(uintptr_t)policy->text};
-    index_get(walk->volume->index, path, copy_left, ctx);
+    struct left left = {walk, row, archive->policy};
+    index_get(walk->volume->index, row->path, copy_left, &left);
     atomic_fetch_add(&walk->volume->counters.stacks_left, 1);
-    log_info("%s: is not archived: %s", path, why);
+    if (archive->wrong)
+        log_warn("%s: is not archived: %s; it stays as it is", row->path, archive->left);
+    else
+        log_info("%s: is not archived: %s", row->path, archive->left);
 }
 
 static int archive_stack(struct stack *stack, struct archive *archive)
@@ -303,7 +341,7 @@ static int archive_stack(struct stack *stack, struct archive *archive)
     if (r >= 0 && fstat(stack->fd, &st) < 0)
         r = -errno;
     if (r >= 0 && st.st_nlink > 1)
-        r = leave(archive, "it has several names");
+        r = -EBUSY; /* not remembered: they may go */
     if (r >= 0)
         r = volume_has_room(stack->volume, (uint64_t)st.st_size);
     if (r >= 0)
@@ -332,7 +370,7 @@ static int visit(struct walk *walk, const struct index_row *row,
     if (r >= 0)
         count(walk->volume, row);
     if (r == -ENODATA && archive.left != NULL) {
-        note_left(walk, row->path, policy, archive.left);
+        note_left(walk, row, &archive);
         return 0;
     }
     if (r < 0 && r != -EBUSY && r != -ECANCELED)
@@ -353,27 +391,38 @@ static bool is_candidate(const struct index_row *row)
     return strcmp(row->state, "stored") == 0 && row->digest != 0;
 }
 
+/* The policy of the row's directory, in walk->policy. */
+static int find_policy(struct walk *walk, const struct index_row *row)
+{
+    char *dir;
+    int r = directory_of(row->path, &dir);
+    if (r < 0)
+        return r;
+    if (walk->dir != NULL && strcmp(walk->dir, dir) == 0) {
+        free(dir);
+        return walk->found;
+    }
+    archive_policy_clear(&walk->policy);
+    free(walk->dir);
+    walk->dir = dir;
+    walk->found = archive_policy_of(walk->volume->policy, dir, &walk->policy);
+    return walk->found;
+}
+
 static int visit_row(void *ctx, const struct index_row *row)
 {
     struct walk *walk = ctx;
-    struct archive_policy policy;
-    char *dir;
     if (reencode_must_stop(walk->volume))
         return 1;
     if (!is_candidate(row))
         return 0;
-    int r = directory_of(row->path, &dir);
-    if (r < 0)
-        return r;
-    r = archive_policy_of(walk->volume->policy, dir, &policy);
-    free(dir);
+    int r = find_policy(walk, row);
     if (r < 0)
         return r == -ENODATA ? 0 : r;
-    if (strcmp(row->archive, policy.text) != 0) {
-        r = row->again_bytes > 0 ? -EBUSY : visit(walk, row, &policy);
+    if (strcmp(row->archive, walk->policy.text) != 0) {
+        r = row->again_bytes > 0 ? -EBUSY : visit(walk, row, &walk->policy);
         walk->result = r < 0 ? r : walk->result;
     }
-    archive_policy_clear(&policy);
     return r == -ENOMEM ? r : 0;
 }
 
@@ -383,5 +432,7 @@ int archive_all(struct volume *volume)
     if (!policy_has(volume->policy, POLICY_ARCHIVE))
         return 0;
     int r = index_each(volume->index, visit_row, &walk);
+    archive_policy_clear(&walk.policy);
+    free(walk.dir);
     return r < 0 ? r : walk.result;
 }

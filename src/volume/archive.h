@@ -25,8 +25,10 @@ struct archive {
     struct sqy_pipeline *lossless;
     bool has_noise;
     struct sqy_noise noise;
-    uint32_t chunk;   /* target of a chunk */
-    const char *left; /* why the stack stays as it is; a constant */
+    uint32_t chunk;     /* target of a chunk */
+    const char *left;   /* why the stack stays as it is; a constant */
+    bool wrong;         /* ... and nobody expected that */
+    enum sqy_type type; /* of the voxels that may lose something */
     uint64_t lossy_chunks;
 };
 
@@ -42,7 +44,7 @@ void archive_clear(struct archive *archive);
 bool archive_is_wanted(const struct archive *archive, struct policy *policy, const char *dir);
 
 /* Compares what the blob in `fd` gives with the source, from first byte to last: chunks that are not BLOB_LOSSY
- * byte by byte, the others voxel by voxel. Fills the note's receipt and digests. -EIO where a byte differs that must
+ * byte by byte, the others voxel by voxel. Fills the note's receipt and digests. -EDOM where a byte differs that must
  * not, or a voxel by more than the note's bound. */
 int archive_check(const struct pack_source *source, const struct io *io, int fd,
                   struct archive_note *note);

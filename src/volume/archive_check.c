@@ -28,7 +28,7 @@ static int compare_voxels(struct check *check, const struct blob_extent *extent,
     size_t size = sqy_type_size(extent->chunk.box.type);
     uint64_t src = extent->claim.src + (at - extent->claim.off);
     if (size == 0 || src % size != 0 || len % size != 0)
-        return -EIO;
+        return -EDOM;
     if (extent->chunk.flags & BLOB_BIG_ENDIAN && size > 1) {
         sqy_swap(check->old, check->old, len, size);
         sqy_swap(check->new, check->new, len, size);
@@ -39,7 +39,7 @@ static int compare_voxels(struct check *check, const struct blob_extent *extent,
     if (r < 0)
         return r;
     sqy_receipt_add(&note->receipt, &receipt);
-    return archive_bound_kept(&note->bound, &receipt) ? 0 : -EIO;
+    return archive_bound_kept(&note->bound, &receipt) ? 0 : -EDOM;
 }
 
 static bool is_hole_in_both(struct check *check, const struct blob_extent *extent, uint64_t at,
@@ -67,7 +67,7 @@ static int compare_piece(struct check *check, const struct blob_extent *extent, 
     sum_add(check->served, check->new, len);
     if (!extent->hole && extent->chunk.flags & BLOB_LOSSY)
         return compare_voxels(check, extent, at, len);
-    return memcmp(check->old, check->new, len) == 0 ? 0 : -EIO;
+    return memcmp(check->old, check->new, len) == 0 ? 0 : -EDOM;
 }
 
 static int compare(struct check *check)
@@ -75,7 +75,7 @@ static int compare(struct check *check)
     const uint64_t size = check->source->size;
     struct blob_state state;
     blob_state(check->blob, &state);
-    int r = state.size == size ? 0 : -EIO;
+    int r = state.size == size ? 0 : -EDOM;
     for (uint64_t at = 0; r >= 0 && at < size;) {
         struct blob_extent extent;
         r = pack_find(check->blob, at, &extent);

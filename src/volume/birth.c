@@ -242,6 +242,7 @@ int birth_reset(struct stack *stack)
     stack->named_blob = named_blob;
     stack->size = 0;
     stack->damaged = false;
+    stack->lossy = false;
     stack->lower_rung = false;
     stack->attr.valid = false;
     stack->modified = false;

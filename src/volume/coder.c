@@ -13,6 +13,7 @@
 #define CODER_PARSED 8
 #define CACHE_LINE   64u
 #define CODER_LARGE  (16u << 20) /* bytes of a box */
+#define CODER_SLACK  (1u << 20)  /* bytes that a coded chunk may have besides four times its own */
 #define CODER_FINER  12u         /* halvings of what is lost, after which nothing is */
 
 /* The fast rung: of all lossless pipelines the one that encodes camera data fastest, at twice the speed of
@@ -365,6 +366,7 @@ static int read_coded(struct coder *coder, struct blob *blob, const struct blob_
     struct sqy_receipt own;
     size_t tail = lossy ? RECEIPT_BYTES : 0;
     if (chunk->coded_len <= tail ||
+        chunk->coded_len > 4 * (uint64_t)sqy_box_bytes(&chunk->box) + CODER_SLACK ||
         chunk->coded_len - tail > sqy_encode_bound(pipeline, &chunk->box))
         return -EBADMSG;
     uint8_t *coded = buffer_reserve(&coder->coded, chunk->coded_len);

@@ -54,6 +54,8 @@ int coder_encode(struct coder *coder, const struct sqy_pipeline *pipeline,
 
 /* What somebody has said that a stack may lose. */
 struct coder_loss {
+    enum sqy_type
+        type; /* of the voxels that may lose something: the model of the noise is theirs */
     const struct sqy_pipeline *pipeline; /* with its model of the noise */
     const struct sqy_pipeline *lossless; /* for what that cannot code, and where it gains nothing */
     const struct sqy_noise *noise;       /* what sigma is; NULL: 1 count */

@@ -41,6 +41,12 @@ static int source_read(void *ctx, void *buf, size_t len, uint64_t off)
     return is_unwanted(stack) ? -ECANCELED : read_exact(stack, buf, len, off);
 }
 
+/* A hole may be so large that to go through it takes hours. */
+static int64_t source_next_data(void *ctx, uint64_t off)
+{
+    return is_unwanted(ctx) ? -ECANCELED : resize_next_data(ctx, off);
+}
+
 /* Reads the finished blob and compares: the old file goes only for one that was seen to be right.
  */
 static int check_copy(struct stack *stack, int fd, uint64_t size)
@@ -57,7 +63,7 @@ static int check_copy(struct stack *stack, int fd, uint64_t size)
     if (r >= 0)
         r = pack_reader_create(blob, &reader);
     for (uint64_t at = 0; at < size && r >= 0; at += PIECE) {
-        int64_t data = resize_next_data(stack, at);
+        int64_t data = source_next_data(stack, at);
         if (data == -ENXIO)
             break; /* a hole to the end */
         if (data < 0) {
@@ -76,11 +82,6 @@ static int check_copy(struct stack *stack, int fd, uint64_t size)
     blob_close(&blob);
     free(old);
     return r;
-}
-
-static int64_t source_next_data(void *ctx, uint64_t off)
-{
-    return resize_next_data(ctx, off);
 }
 
 static int copy_xattr(int from, int to, const char *name)
@@ -189,6 +190,8 @@ static int begin_exchange(struct stack *stack, int fd, const struct timespec *mt
     pthread_mutex_unlock(&stack->lock);
     if (fstat(stack->fd, &now) < 0)
         return -errno;
+    if (now.st_nlink != 1) /* it got another name meanwhile, which would keep the old bytes */
+        return -EBUSY;
     return same_ctime(dressed, &now) ? 0 : dress_copy(stack, fd, mtime, dressed);
 }
 

@@ -61,6 +61,16 @@ static int slot_read(struct slot *slot, uint8_t *plain)
     return 0;
 }
 
+/* Voxels that the noise is known of, and none of which lies in two pieces: those could not be compared. */
+static bool may_lose(const struct slot *slot, const struct coder_loss *loss)
+{
+    size_t size = sqy_type_size(slot->chunk.box.type);
+    bool may = slot->chunk.box.type == loss->type;
+    for (uint32_t i = 0; i < slot->chunk.n_pieces && may; i++)
+        may = slot->chunk.pieces[i].len % size == 0;
+    return may;
+}
+
 static int slot_encode(struct slot *slot)
 {
     uint8_t *plain = coder_plain(slot->coder, sqy_box_bytes(&slot->chunk.box));
@@ -70,6 +80,9 @@ static int slot_encode(struct slot *slot)
     if (r < 0)
         return r;
     const struct coder_loss *loss = slot->pack->options->loss;
+    if (loss != NULL && !may_lose(slot, loss))
+        return coder_encode(slot->coder, loss->lossless, &slot->chunk.box, slot->chunk.big_endian,
+                            false, plain, &slot->coded);
     if (loss != NULL)
         return coder_encode_lossy(slot->coder, loss, &slot->chunk.box, slot->chunk.big_endian,
                                   plain, &slot->coded);

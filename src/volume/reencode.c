@@ -289,6 +289,8 @@ struct idler {
     bool again;       /* something could not be done, and is tried again ... */
     int64_t again_ms; /* ... then */
     int64_t retry_ms;
+    int64_t archive_ms; /* nothing is archived before that: somebody came whenever it was tried */
+    int64_t pause_ms;
 };
 
 static bool is_time(struct volume *volume, struct idler *idler)
@@ -301,7 +303,8 @@ static bool is_time(struct volume *volume, struct idler *idler)
     }
     atomic_store(&volume->reencode_quiet, idler->written);
     return now - idler->quiet_ms >= PAUSE_MS &&
-           (atomic_load(&volume->reencode_due) || atomic_load(&volume->archive_due) ||
+           (atomic_load(&volume->reencode_due) ||
+            (atomic_load(&volume->archive_due) && now >= idler->archive_ms) ||
             (idler->again && now >= idler->again_ms));
 }
 
@@ -319,13 +322,29 @@ static int archive_once(struct volume *volume)
     return r;
 }
 
+/* An attempt that is ended costs what a whole one does, and gains nothing. */
+static int archive_unless_paused(struct volume *volume, struct idler *idler)
+{
+    uint64_t before = atomic_load(&volume->counters.stacks_archived);
+    if (now_ms() < idler->archive_ms)
+        return atomic_load(&volume->archive_again) ? -EBUSY : 0;
+    int r = archive_once(volume);
+    if (r == -ECANCELED) {
+        idler->archive_ms = now_ms() + idler->pause_ms;
+        idler->pause_ms = 2 * idler->pause_ms < RETRY_MAX_MS ? 2 * idler->pause_ms : RETRY_MAX_MS;
+    }
+    if (r >= 0 || atomic_load(&volume->counters.stacks_archived) != before)
+        idler->pause_ms = RETRY_MS;
+    return r;
+}
+
 static void pass_once(struct volume *volume, struct idler *idler)
 {
     atomic_store(&volume->reencode_due, false);
     atomic_store(&volume->reencode_runs, true);
     int r = visit_all(volume);
     atomic_store(&volume->reencode_runs, false);
-    int archived = archive_once(volume);
+    int archived = archive_unless_paused(volume, idler);
     r = r < 0 ? r : archived;
     if (reencode_must_stop(volume)) {
         atomic_store(&volume->reencode_due, true);
@@ -341,11 +360,12 @@ static void pass_once(struct volume *volume, struct idler *idler)
 void *reencode_thread(void *arg)
 {
     struct volume *volume = arg;
-    struct idler idler = {.quiet_ms = now_ms(), .retry_ms = RETRY_MS};
+    struct idler idler = {.quiet_ms = now_ms(), .retry_ms = RETRY_MS, .pause_ms = RETRY_MS};
     pthread_setname_np(pthread_self(), "sqyfs-idle");
     atomic_store(&volume->reencode_due, true); /* what the mount before this one has left */
     atomic_store(&volume->archive_due, true);
     while (!atomic_load(&volume->ending)) {
+        policy_save(volume->policy);
         if (is_time(volume, &idler))
             pass_once(volume, &idler);
         pthread_mutex_lock(&volume->lock);

@@ -32,6 +32,7 @@ static atomic_uint steps;  /* before and after each such call */
 static unsigned kill_at;   /* 0: never */
 static unsigned fail_sync; /* the nth sync fails; 0: none */
 static atomic_uint syncs;
+static struct volume *volatile forbid_in; /* where all loss is forbidden at the next such call */
 
 static bool is_archiving(void)
 {
@@ -44,6 +45,11 @@ static void step(void)
 {
     if (is_archiving() && atomic_fetch_add(&steps, 1) + 1 == kill_at)
         kill(getpid(), SIGKILL);
+    struct volume *volume = is_archiving() ? forbid_in : NULL;
+    if (volume != NULL) {
+        forbid_in = NULL;
+        assert_int_equal(volume_policy_set(volume, "lossless", "", "always"), 0);
+    }
 }
 
 int __real_fsync(int fd);
@@ -333,6 +339,114 @@ static void lossless_always_is_obeyed(void **state)
     free(a.data);
 }
 
+static void what_is_forbidden_while_it_is_done_is_not_done(void **state)
+{
+    (void)state;
+    struct rig rig = {.config = {.threads = 1}};
+    struct picture a = picture(4);
+    rig_start(&rig);
+    store(&rig, "a.tif", &a);
+    await_all(&rig);
+    assert_int_equal(volume_policy_set(rig.volume, "archive", "", LOSSY), 0);
+    forbid_in = rig.volume;
+    while (forbid_in != NULL)
+        nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL);
+    await_all(&rig);
+    assert_int_equal(number(&rig, "stacks_archived"), 0);
+    expect_exact(&rig, "a.tif", &a);
+    rig_stop(&rig);
+    free(a.data);
+}
+
+static void a_hole_of_a_petabyte_holds_nobody_up(void **state)
+{
+    (void)state;
+    struct rig rig = {.config = {.threads = 1}};
+    struct picture a = picture(4);
+    rig_start(&rig);
+    store(&rig, "a.tif", &a);
+    struct stack *stack = rig_find(&rig, "a.tif");
+    assert_int_equal(stack_open(stack, true, -1), 0);
+    assert_int_equal(stack_truncate(stack, (uint64_t)1 << 50), 0);
+    stack_release(stack, true);
+    assert_int_equal(volume_policy_set(rig.volume, "archive", "", LOSSY), 0);
+    await(&rig, "stacks_not_archived", 1, 1);
+    assert_int_equal(stack_open(stack, true, -1), 0);
+    stack_release(stack, true);
+    stack_put(&stack);
+    rig_stop(&rig);
+    free(a.data);
+}
+
+/* Another name would keep the old bytes; when it is gone, it is done. */
+static void several_names_are_not_remembered(void **state)
+{
+    (void)state;
+    struct rig rig = {.config = {.threads = 1}};
+    struct picture a = picture(4);
+    char from[256], to[256];
+    rig_start(&rig);
+    store(&rig, "a.tif", &a);
+    store(&rig, "b.tif", &a);
+    snprintf(from, sizeof(from), "%s/a.tif.sqy", rig.path);
+    snprintf(to, sizeof(to), "%s/.sqyfs/other", rig.path);
+    assert_int_equal(link(from, to), 0);
+    assert_int_equal(volume_policy_set(rig.volume, "archive", "", LOSSY), 0);
+    await(&rig, "stacks_archived", 1, 1); /* after it */
+    expect_exact(&rig, "a.tif", &a);
+    assert_int_equal(number(&rig, "stacks_not_archived"), 0);
+    assert_int_equal(unlink(to), 0);
+    await(&rig, "stacks_archived", 2, 2);
+    rig_stop(&rig);
+    free(a.data);
+}
+
+/* What is written after that was never encoded with loss. */
+static void what_is_emptied_has_lost_nothing(void **state)
+{
+    (void)state;
+    struct rig rig = {.config = {.threads = 1}};
+    struct picture a = picture(4);
+    rig_start(&rig);
+    assert_int_equal(volume_policy_set(rig.volume, "archive", "", LOSSY), 0);
+    store(&rig, "a.tif", &a);
+    await(&rig, "stacks_archived", 1, 1);
+    assert_int_equal(volume_policy_set(rig.volume, "archive", "", "none"), 0);
+    struct stack *stack = rig_find(&rig, "a.tif");
+    assert_int_equal(stack_open(stack, true, -1), 0);
+    assert_int_equal(stack_truncate(stack, 0), 0);
+    rig_write(stack, a.data, a.len, 0);
+    stack_release(stack, true);
+    assert_int_equal(volume_drain(rig.volume), 0);
+    assert_int_equal(stack_compact(stack), 0);
+    stack_put(&stack);
+    expect_exact(&rig, "a.tif", &a);
+    rig_stop(&rig);
+    free(a.data);
+}
+
+/* Numbers of colours: between two of them lies nothing. */
+static void a_palette_is_left_alone(void **state)
+{
+    (void)state;
+    struct rig rig = {.config = {.threads = 1}};
+    struct picture a = picture(4);
+    bool found = false;
+    for (size_t at = 8; at + 12 <= a.voxels && !found; at++) {
+        found = le_load16(a.data + at) == 262 && le_load16(a.data + at + 2) == 3;
+        if (found)
+            le_store16(a.data + at + 8, 3);
+    }
+    assert_true(found);
+    rig_start(&rig);
+    store(&rig, "a.tif", &a);
+    assert_int_equal(volume_policy_set(rig.volume, "archive", "", LOSSY), 0);
+    await(&rig, "stacks_not_archived", 1, 1);
+    expect_exact(&rig, "a.tif", &a);
+    rig_stop(&rig);
+    free(a.data);
+}
+
 static void a_lossless_archive_keeps_every_byte(void **state)
 {
     (void)state;
@@ -488,6 +602,11 @@ int main(void)
         cmocka_unit_test(what_has_lost_something_is_never_encoded_again),
         cmocka_unit_test(an_edit_is_exact_and_the_stack_stays_known_as_lossy),
         cmocka_unit_test(lossless_always_is_obeyed),
+        cmocka_unit_test(what_is_forbidden_while_it_is_done_is_not_done),
+        cmocka_unit_test(a_hole_of_a_petabyte_holds_nobody_up),
+        cmocka_unit_test(several_names_are_not_remembered),
+        cmocka_unit_test(what_is_emptied_has_lost_nothing),
+        cmocka_unit_test(a_palette_is_left_alone),
         cmocka_unit_test(a_lossless_archive_keeps_every_byte),
         cmocka_unit_test(a_bound_that_nothing_keeps_ends_lossless),
         cmocka_unit_test(who_opens_it_ends_it_and_finds_one_state),

@@ -229,6 +229,8 @@ void policy_close(struct policy **policy_p)
     struct policy *policy = *policy_p;
     if (policy == NULL)
         return;
+    if (policy_save(policy) < 0)
+        log_error("%s: could not be written: directories have other names by now", POLICY_FILE);
     free_lines(&policy->lines);
     pthread_mutex_destroy(&policy->change);
     pthread_mutex_destroy(&policy->lock);

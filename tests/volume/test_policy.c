@@ -296,7 +296,12 @@ static void a_rename_that_cannot_be_saved_forbids_at_both_names(void **state)
     assert_true(policy_forbids_loss(reopened, "y/b"));
     assert_false(policy_forbids_loss(reopened, "a/b") || policy_forbids_loss(reopened, "z/b"));
     policy_close(&reopened);
-    policy_close(&policy);
+    io_faulty_fail(&io, IO_PWRITE, 1, ENOSPC, false);
+    assert_int_equal(policy_rename(policy, "y", "x", false), -ENOSPC);
+    policy_close(&policy); /* the last chance */
+    assert_int_equal(policy_open(&io_system, root, &reopened), 0);
+    assert_true(policy_forbids_loss(reopened, "x/b"));
+    policy_close(&reopened);
     io_faulty_clear(&io);
     unlinkat(root, ".sqyfs/policy.new", 0);
     remove_root(path, root);

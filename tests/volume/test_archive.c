@@ -32,7 +32,7 @@ static atomic_uint steps;  /* before and after each such call */
 static unsigned kill_at;   /* 0: never */
 static unsigned fail_sync; /* the nth sync fails; 0: none */
 static atomic_uint syncs;
-static struct volume *volatile forbid_in; /* where all loss is forbidden at the next such call */
+static struct volume *_Atomic forbid_in; /* where all loss is forbidden at the next such call */
 
 static bool is_archiving(void)
 {
